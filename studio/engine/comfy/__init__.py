@@ -1,0 +1,4 @@
+"""Talking to ComfyUI servers: events, wire, client, fleet.
+
+Knows no job, person or database.
+"""

@@ -1,0 +1,152 @@
+"""The values that travel through a job's life. Pure: no database, no clock, no ComfyUI."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+
+class State(StrEnum):
+    """The five states, spelt the same in rows, routes, API and screen keys."""
+
+    PENDING = "pending"
+    PROCESSING = "processing"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def ended(self) -> bool:
+        """Tell whether no move leads out of this state."""
+        return self in (State.COMPLETED, State.FAILED, State.CANCELLED)
+
+
+MOVES: Mapping[State, frozenset[State]] = {
+    State.PENDING: frozenset({State.PROCESSING, State.CANCELLED, State.FAILED}),
+    State.PROCESSING: frozenset({State.PENDING, State.COMPLETED, State.FAILED, State.CANCELLED}),
+    State.COMPLETED: frozenset(),
+    State.FAILED: frozenset(),
+    State.CANCELLED: frozenset(),
+}
+"""Every legal move. `processing -> pending` is a new attempt."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a job failed: an error code of `studio.errors`, its parameters, and details for the host."""
+
+    code: str
+    params: Mapping[str, str] = field(default_factory=dict)
+    details: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """One kept file of a job.
+
+    `name` is the safe name on disk inside the job's folder (`001.png`); `path` is relative to the
+    outputs folder with `/`; `kind` is image, video, audio or text; `node` and `index` give the
+    order of save nodes and of the batch. Sizes in px are 0 where they have no meaning.
+    """
+
+    index: int
+    node: str
+    kind: str
+    name: str
+    path: str
+    mime: str
+    size_bytes: int
+    width_px: int = 0
+    height_px: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    """What a person asked for, checked and complete: the seed drawn, the files stored.
+
+    `values` hold only JSON: seeds as text, files as input references of `engine.media`.
+    """
+
+    job_id: str
+    person: str
+    tab: str
+    workflow: str
+    values: Mapping[str, Any]
+    seed: str | None = None
+    inputs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One row of the ledger, as a value. Times are UTC epoch microseconds; 0 = not yet."""
+
+    job_id: str
+    person: str
+    tab: str
+    workflow: str
+    values: Mapping[str, Any]
+    state: State
+    seed: str | None = None
+    inputs: tuple[str, ...] = ()
+    attempt: int = 0
+    fence: int = 0
+    lease_us: int = 0
+    worker: str = ""
+    server: str = ""
+    prompt_id: str = ""
+    cancel_wanted: bool = False
+    failure: Failure | None = None
+    outputs: tuple[Output, ...] = ()
+    created_us: int = 0
+    started_us: int = 0
+    ended_us: int = 0
+
+    @property
+    def seconds(self) -> float | None:
+        """Seconds from the start of the last attempt to the end; None before the end."""
+        if not self.ended_us or not self.started_us:
+            return None
+        return (self.ended_us - self.started_us) / 1e6
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The right to run one job: every later write must carry this fence."""
+
+    job: Job
+    fence: int
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """What a heartbeat learned: is the job still ours, and does its person want it stopped?"""
+
+    ours: bool
+    cancel_wanted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """What followers of a job see, newest only. A later `seq` is later news of the same attempt.
+
+    `fraction` runs from 0 to 1 over the whole graph and never falls; `phase` is a text key such as
+    `phase.sampling`; `node_title` is as in the graph; `step`/`steps` are 0 where a node has none;
+    `eta_s` is seconds left or None; `preview` is a JPEG or PNG, at most a few per second.
+    """
+
+    job_id: str
+    person: str
+    seq: int
+    state: State
+    fraction: float = 0.0
+    phase: str = ""
+    node_title: str = ""
+    step: int = 0
+    steps: int = 0
+    eta_s: float | None = None
+    position: int = 0
+    server: str = ""
+    preview: bytes | None = field(default=None, repr=False)
+    preview_mime: str = "image/jpeg"

@@ -1,0 +1,1 @@
+"""Workflows as data: manifest, graph, binding. Pure: no network, no clock, no jobs."""

@@ -1,0 +1,94 @@
+"""Every error a person can meet: one class, one registry of codes.
+
+A code `c` has a sentence at text key `error.c` and a hint at `error.c.hint`, in every language,
+and an HTTP status. Foreign errors become a `StudioError` in the room that imports their library,
+`raise ... from exc`. What is technical goes to `details`, for the log and the host only.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+CODES: Final[dict[str, int]] = {
+    # what a person sent
+    "field_required": 422,
+    "field_wrong_type": 422,
+    "field_too_long": 422,
+    "field_out_of_range": 422,
+    "field_not_a_choice": 422,
+    "field_unknown": 422,
+    "field_count": 422,
+    "seed_invalid": 422,
+    "file_type_unsupported": 422,
+    "file_broken": 422,
+    "file_too_large": 413,
+    "picture_too_large": 413,
+    "file_unknown": 404,
+    # what is not there, or not theirs: the same answer for both
+    "workflow_unknown": 404,
+    "job_unknown": 404,
+    "person_unknown": 401,
+    # what ComfyUI answered
+    "server_away": 503,
+    "server_refused": 502,
+    "server_forbidden": 502,
+    "server_answer": 502,
+    "upload_too_large": 413,
+    "prompt_refused": 422,
+    "missing_node": 422,
+    "missing_model": 422,
+    "run_failed": 500,
+    "out_of_memory": 500,
+    "run_lost": 500,
+    "run_silent": 504,
+    "time_limit": 504,
+    "no_outputs": 500,
+    "output_missing": 500,
+    # the house itself
+    "graph_invalid": 422,
+    "manifest_invalid": 422,
+    "queue_full": 429,
+    "job_ended": 409,
+    "disk_full": 503,
+    "settings_invalid": 500,
+    "attempts_spent": 500,
+    "internal": 500,
+}
+"""Code -> HTTP status. Tests hold it against what is raised and against the locale files."""
+
+
+class StudioError(Exception):
+    """A fault with a code, the parameters of its sentence, and details that people never see.
+
+    `field` names the parameter at fault, for the page and REST. `retryable` says whether the same
+    job may do better on another try or another server.
+    """
+
+    def __init__(
+        self,
+        code: str,
+        *,
+        field: str | None = None,
+        details: str = "",
+        retryable: bool = False,
+        **params: object,
+    ) -> None:
+        if code not in CODES:
+            raise ValueError(f"unknown error code {code!r}")
+        self.code = code
+        self.field = field
+        self.details = details
+        self.retryable = retryable
+        self.params: dict[str, str] = {name: str(value) for name, value in params.items()}
+        if field is not None:
+            self.params.setdefault("field", field)
+        super().__init__(code, self.params)
+
+    @property
+    def status(self) -> int:
+        """Give the HTTP status of this code."""
+        return CODES[self.code]
+
+    def __str__(self) -> str:
+        shown = " ".join(f"{name}={value!r}" for name, value in sorted(self.params.items()))
+        return f"{self.code} {shown}".strip() + (f" ({self.details})" if self.details else "")
