@@ -35,7 +35,7 @@ MOVES: Mapping[State, frozenset[State]] = {
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a job failed: an error code of `studio.errors`, its parameters, and details for the host."""
+    """Why a job failed: a code of `studio.errors`, its parameters, and details for the host."""
 
     code: str
     params: Mapping[str, str] = field(default_factory=dict)

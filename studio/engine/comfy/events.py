@@ -42,7 +42,7 @@ class NodeStarted:
 
 @dataclass(frozen=True, slots=True)
 class NodeProgress:
-    """Steps inside one node: `value` of `maximum` (`progress`, or one entry of `progress_state`)."""
+    """Steps inside one node: `value` of `maximum` (`progress`, or one of `progress_state`)."""
 
     prompt_id: str
     node: str
@@ -60,7 +60,7 @@ class NodeFinished:
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """A picture of the work so far. Old servers name neither prompt nor node: then both are None."""
+    """A picture of the work so far. Old servers name no prompt and no node: then both are None."""
 
     prompt_id: str | None
     node: str | None
@@ -70,7 +70,7 @@ class Preview:
 
 @dataclass(frozen=True, slots=True)
 class OutputFile:
-    """One file a node produced, as `/view` wants it named. `type` is `output`, `temp` or `input`."""
+    """One file a node produced, named as `/view` wants it; `type` is output, temp or input."""
 
     filename: str
     subfolder: str

@@ -1,0 +1,32 @@
+"""Fixtures of the whole suite: a clean environment, and nothing left running."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+OURS = ("COMFY_", "STUDIO_", "DB_", "DATABASE_", "REDIS_", "LOG_DIR", "GRADIO_")
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hide the host's own settings from every test."""
+    for name in os.environ:
+        if name.startswith(OURS) and name not in ("STUDIO_REAL_COMFY", "STUDIO_SAVE_SCREENSHOT"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("GRADIO_ANALYTICS_ENABLED", "False")
+
+
+@pytest.fixture
+def no_threads_left() -> Iterator[None]:
+    """Fail a test that leaves a thread of ours behind."""
+    before = set(threading.enumerate())
+    yield
+    left = [thread for thread in threading.enumerate() if thread not in before]
+    for thread in left:
+        thread.join(timeout=5)
+    still = [thread.name for thread in left if thread.is_alive()]
+    assert not still, f"threads left behind: {still}"
