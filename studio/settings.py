@@ -1,0 +1,387 @@
+"""Every setting: its name, unit, default and what is allowed. Knows not who reads it.
+
+Values come from the environment and from `.env` in the project folder; the environment wins. An
+environment name is the field's name in capitals (`studio_port` -> `STUDIO_PORT`). Relative folders
+are relative to the project folder, so that the app may be started from anywhere.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, get_args, get_origin
+from urllib.parse import urlsplit
+
+from annotated_types import Ge, Le
+from dotenv import dotenv_values
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
+from pydantic_core import ErrorDetails, PydanticCustomError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from studio.errors import StudioError
+
+PROJECT: Final = Path(__file__).resolve().parent.parent
+"""The folder where `studio_app.py` lies."""
+
+ENV_FILE: Final = PROJECT / ".env"
+DEFAULT_COMFY: Final = "http://127.0.0.1:8188"
+"""Where a ComfyUI is looked for when none is configured."""
+
+HIDDEN: Final = "********"
+_SECRET_MIN_CHARS: Final = 16
+_SHOWN_CHARS: Final = 120
+_URLS: Final = "addresses like http://127.0.0.1:8188, separated by commas, without user or password"
+_HEADERS: Final = (
+    'JSON like {"http://127.0.0.1:8188": {"X-Key": "..."}} for addresses in COMFY_URLS'
+)
+_ROOT_PATH: Final = "empty, or a path like /studio"
+_SQLITE: Final = (
+    "unset, or sqlite:///FILE (this version keeps its records in SQLite; MySQL is not supported)"
+)
+_NO_MYSQL: Final = "unset (this version keeps its records in SQLite; MySQL is not supported)"
+_NO_REDIS: Final = "unset (this version works without Redis and cannot use one)"
+_NO_ACCOUNTS: Final = "unset (this version has no accounts; each browser is a guest of its own)"
+
+_REFUSED: Final[Mapping[str, str]] = {
+    "DB_HOST": _NO_MYSQL,
+    "DB_USER": _NO_MYSQL,
+    "DB_PASSWORD": _NO_MYSQL,
+    "DB_NAME": _NO_MYSQL,
+    "REDIS_URL": _NO_REDIS,
+    "REDIS_HOST": _NO_REDIS,
+    "REDIS_PASSWORD": _NO_REDIS,
+    "STUDIO_ACCOUNTS": _NO_ACCOUNTS,
+}
+"""Names a host may expect to work: said aloud, since ignoring them would mislead."""
+
+_SECRETS: Final = frozenset(
+    {"STUDIO_SECRET", "COMFY_TOKEN", "COMFY_HEADERS", "DB_PASSWORD", "REDIS_PASSWORD"}
+)
+_PASSWORD: Final = re.compile(r"//.*@")
+
+
+def _refuse(allowed: str) -> PydanticCustomError:
+    """Make the error of a rule of ours: `allowed` says what would do."""
+    return PydanticCustomError("not_allowed", "{allowed}", {"allowed": allowed})
+
+
+def _address(value: str) -> str:
+    """Write one ComfyUI address in one way: scheme, host, port, no slash at the end."""
+    text = value.strip().rstrip("/")
+    parts = urlsplit(text if "://" in text else f"http://{text}")
+    try:
+        valid = parts.port != 0
+    except ValueError:
+        valid = False
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username is not None:
+        valid = False
+    if not valid or parts.query or parts.fragment or any(mark.isspace() for mark in text):
+        raise _refuse(_URLS)
+    return parts.geturl()
+
+
+def _addresses(value: object) -> object:
+    if isinstance(value, str):
+        value = [part for part in value.split(",") if part.strip()]
+    if not isinstance(value, (list, tuple)) or not all(isinstance(part, str) for part in value):
+        raise _refuse(_URLS)
+    return tuple(dict.fromkeys(_address(part) for part in value))
+
+
+def _headers(value: object) -> object:
+    try:
+        found = json.loads(value) if isinstance(value, str) else value
+    except ValueError as exc:
+        raise _refuse(_HEADERS) from exc
+    if not isinstance(found, Mapping) or not all(isinstance(m, Mapping) for m in found.values()):
+        raise _refuse(_HEADERS)
+    return {_address(str(url)): dict(pairs) for url, pairs in found.items()}
+
+
+def _folder(value: Path) -> Path:
+    return PROJECT / value.expanduser()
+
+
+Addresses = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_addresses)]
+Headers = Annotated[dict[str, dict[str, str]], NoDecode, BeforeValidator(_headers)]
+Folder = Annotated[Path, AfterValidator(_folder)]
+
+
+class Settings(BaseSettings):
+    """All settings of one process, checked and complete. Secrets never show in its repr."""
+
+    model_config = SettingsConfigDict(
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,
+        use_attribute_docstrings=True,
+        validate_default=True,
+    )
+
+    comfy_host: str | None = None
+    """Host name of the one ComfyUI, in place of COMFY_URLS."""
+
+    comfy_port: int | None = Field(default=None, ge=1, le=65535)
+    """Port of the one ComfyUI, in place of COMFY_URLS. 8188 when only COMFY_HOST is given."""
+
+    comfy_urls: Addresses = ()
+    """Addresses of the ComfyUI servers, comma separated. Empty = look at 127.0.0.1:8188, and draw
+    practice pictures while none answers there."""
+
+    comfy_token: SecretStr | None = None
+    """Token sent to every ComfyUI as `Authorization: Bearer ...`."""
+
+    comfy_headers: Headers = Field(default_factory=dict, repr=False)
+    """HTTP headers per ComfyUI address, as JSON. A header named here wins over COMFY_TOKEN."""
+
+    comfy_slots: int = Field(default=2, ge=1, le=16)
+    """Prompts kept in each ComfyUI's own queue. 2 = one runs, one waits, so the GPU never does."""
+
+    studio_host: str = Field(default="127.0.0.1", min_length=1)
+    """Address the page is served on. 0.0.0.0 = every network this machine is in."""
+
+    studio_port: int = Field(default=7860, ge=1, le=65535)
+    """Port the page is served on."""
+
+    studio_share: bool = False
+    """Also open a public Gradio share link. Whoever has the link can use the studio."""
+
+    studio_root_path: str = ""
+    """Path under which a proxy serves the page, such as /studio. Empty = at the root."""
+
+    studio_language: Literal["en", "zh-TW"] = "en"
+    """Language for browsers that ask for neither English nor Chinese."""
+
+    studio_secret: SecretStr = SecretStr("")
+    """Key that signs each browser's identity, at least 16 characters. Made on the first start and
+    kept in DATA_DIR/secret when unset."""
+
+    studio_workers: int = Field(default=2, ge=0, le=64)
+    """Jobs this process follows at once. 0 = it only takes jobs and shows the page."""
+
+    data_dir: Folder = Path("data")
+    """Folder of records, queue, uploads and the secret."""
+
+    outputs_dir: Folder = Path("outputs")
+    """Folder of what people made."""
+
+    workflows_dir: Folder = Path("workflows")
+    """Folder of the workflow graphs and manifests."""
+
+    log_dir: Folder = Path("logs")
+    """Folder of the log files: `studio.log` to read, `studio.jsonl` for programs."""
+
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """Least important kind of line that is logged."""
+
+    database_url: str = Field(default="", repr=False)
+    """Where the records are, as sqlite:///FILE. Unset = DATA_DIR/studio.db."""
+
+    max_pending_per_person: int = Field(default=50, ge=1, le=10_000)
+    """Jobs one person may have waiting at once."""
+
+    max_upload_mb: int = Field(default=100, ge=1, le=4096)
+    """Largest file a person may upload, in MB (1,000,000 bytes)."""
+
+    max_pixels: int = Field(default=64_000_000, ge=65_536, le=1_000_000_000)
+    """Largest picture a person may upload, width times height, in pixels."""
+
+    prompt_max_chars: int = Field(default=1000, ge=1, le=100_000)
+    """Longest prompt, in characters."""
+
+    time_limit_s: int = Field(default=3600, ge=1, le=604_800)
+    """Longest time one job may run on a ComfyUI, in seconds; then it is stopped and fails."""
+
+    practice_pace: float = Field(default=0.35, ge=0, le=60)
+    """Seconds per sampler step in practice mode."""
+
+    @field_validator("comfy_host")
+    @classmethod
+    def _host_is_a_name(cls, value: str | None) -> str | None:
+        if value and (set("/,@? ") & set(value) or (":" in value and value[0] != "[")):
+            raise _refuse("a host name or IP address; put whole addresses into COMFY_URLS")
+        return value
+
+    @field_validator("comfy_urls")
+    @classmethod
+    def _the_one_server_is_one(
+        cls, value: tuple[str, ...], info: ValidationInfo
+    ) -> tuple[str, ...]:
+        host, port = info.data.get("comfy_host"), info.data.get("comfy_port")
+        if host is None and port is None:
+            return value
+        one = f"http://{host or '127.0.0.1'}:{port or 8188}"
+        if value and one not in value:
+            raise _refuse(f"either COMFY_URLS, or COMFY_HOST and COMFY_PORT (now {one}), not both")
+        return value or (one,)
+
+    @field_validator("comfy_headers")
+    @classmethod
+    def _headers_have_a_server(
+        cls, value: dict[str, dict[str, str]], info: ValidationInfo
+    ) -> dict[str, dict[str, str]]:
+        if not set(info.data.get("comfy_urls") or (DEFAULT_COMFY,)).issuperset(value):
+            raise _refuse(_HEADERS)
+        return value
+
+    @field_validator("studio_root_path")
+    @classmethod
+    def _root_path_is_a_path(cls, value: str) -> str:
+        value = value.rstrip("/")
+        if value and (not value.startswith("/") or "//" in value or " " in value):
+            raise _refuse(_ROOT_PATH)
+        return value
+
+    @field_validator("studio_secret")
+    @classmethod
+    def _secret_is_long(cls, value: SecretStr) -> SecretStr:
+        if 0 < len(value.get_secret_value()) < _SECRET_MIN_CHARS:
+            raise _refuse(f"at least {_SECRET_MIN_CHARS} characters, or unset")
+        return value
+
+    @field_validator("workflows_dir")
+    @classmethod
+    def _workflows_are_there(cls, value: Path) -> Path:
+        if not value.is_dir():
+            raise _refuse("a folder that is there")
+        return value
+
+    @field_validator("database_url")
+    @classmethod
+    def _database_is_sqlite(cls, value: str, info: ValidationInfo) -> str:
+        if not value:
+            return f"sqlite:///{info.data.get('data_dir', _folder(Path('data'))) / 'studio.db'}"
+        kind, mark, file = value.partition(":///")
+        if kind != "sqlite" or not mark or not file:
+            raise _refuse(_SQLITE)
+        return f"sqlite:///{_folder(Path(file))}"
+
+    @property
+    def database_path(self) -> Path:
+        """Give the SQLite file of the records."""
+        return Path(self.database_url.removeprefix("sqlite:///"))
+
+    def headers_for(self, url: str) -> dict[str, str]:
+        """Give the HTTP headers to send to one ComfyUI. They hold secrets: never log them."""
+        headers = dict(self.comfy_headers.get(url, {}))
+        named = {name.lower() for name in headers}
+        if self.comfy_token is not None and "authorization" not in named:
+            headers["Authorization"] = f"Bearer {self.comfy_token.get_secret_value()}"
+        return headers
+
+
+def load(env_file: Path | None = ENV_FILE, **overrides: Any) -> Settings:
+    """Read all settings, make the folders and the secret; `overrides` win over everything.
+
+    Raises `settings_invalid`, whose sentence is one line: the setting, the value, what is allowed.
+    """
+    _refuse_misleading_names(env_file)
+    try:
+        settings = Settings(_env_file=env_file, **overrides)
+    except ValidationError as exc:
+        raise _first(exc) from None  # its chain would hold the value, which may be a secret
+    for name in ("data_dir", "outputs_dir", "log_dir"):
+        _make_folder(name, getattr(settings, name))
+    if settings.studio_secret.get_secret_value():
+        return settings
+    return settings.model_copy(update={"studio_secret": SecretStr(_kept_secret(settings.data_dir))})
+
+
+def env_name(field: str) -> str:
+    """Give the environment's name of a field."""
+    return field.upper()
+
+
+def shown(name: str, value: object) -> str:
+    """Write a setting's value on one line for the host, without what is secret in it."""
+    if name in _SECRETS:
+        return HIDDEN
+    text = " ".join(_PASSWORD.sub(f"//{HIDDEN}@", str(value)).split())
+    return text if len(text) <= _SHOWN_CHARS else f"{text[: _SHOWN_CHARS - 1]}…"
+
+
+def _invalid(name: str, value: object, allowed: str) -> StudioError:
+    return StudioError("settings_invalid", name=name, value=shown(name, value), allowed=allowed)
+
+
+def _refuse_misleading_names(env_file: Path | None) -> None:
+    from_file = {
+        name.upper(): value
+        for name, value in dotenv_values(
+            env_file if env_file and env_file.is_file() else None
+        ).items()
+    }
+    given = {**from_file, **{name.upper(): value for name, value in os.environ.items()}}
+    for name, allowed in _REFUSED.items():
+        if given.get(name):
+            raise _invalid(name, given[name], allowed)
+    for name, value in from_file.items():
+        if name.startswith(("STUDIO_", "COMFY_")) and name.lower() not in Settings.model_fields:
+            raise _invalid(name, value, "no such setting; .env.example lists all there are")
+
+
+def _first(exc: ValidationError) -> StudioError:
+    error = exc.errors(include_url=False)[0]
+    field = str(error["loc"][0])
+    return _invalid(env_name(field), error["input"], _allowed(error, field))
+
+
+def _allowed(error: ErrorDetails, field: str) -> str:
+    """Say what a field takes, from its type and bounds."""
+    if error["type"] == "not_allowed":
+        return str(error["ctx"]["allowed"])
+    info = Settings.model_fields[field]
+    if info.annotation is bool:
+        return "true or false"
+    if get_origin(info.annotation) is Literal:
+        return ", ".join(get_args(info.annotation))
+    bounds = {type(rule): rule for rule in info.metadata}
+    if Ge in bounds and Le in bounds:
+        kind = "a number" if info.annotation is float else "a whole number"
+        return f"{kind} from {bounds[Ge].ge} to {bounds[Le].le}"
+    return "some text" if info.annotation in (str, str | None) else error["msg"]
+
+
+def _make_folder(field: str, folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as exc:
+        allowed = "a folder that this program may write into"
+        raise _invalid(env_name(field), folder, allowed) from exc
+
+
+def _kept_secret(folder: Path) -> str:
+    """Read the secret kept in `folder`, made on the first start. Two first starts agree on one."""
+    path = folder / "secret"
+    if not path.exists():
+        handle, draft = tempfile.mkstemp(dir=folder, prefix="secret-")  # mode 0600 from the start
+        with os.fdopen(handle, "w", encoding="ascii") as file:
+            file.write(secrets.token_urlsafe(32))
+        try:
+            os.link(draft, path)
+        except FileExistsError:
+            Path(draft).unlink()
+        except OSError:  # a file system without hard links
+            Path(draft).replace(path)
+        else:
+            Path(draft).unlink()
+    kept = path.read_text("ascii").strip()
+    if len(kept) < _SECRET_MIN_CHARS:
+        raise _invalid("STUDIO_SECRET", kept, f"a longer secret in {path}; delete it for a new one")
+    return kept
