@@ -6,19 +6,44 @@ ledger and follow. Every question names the person; another's job is `job_unknow
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
+import asyncio
+import logging
+import random
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from studio.engine.jobs import Job, News
+from studio.engine.bus import MemoryBus
+from studio.engine.comfy.fleet import Fleet
+from studio.engine.jobs import Job, NewJob, News, State
+from studio.engine.ledger import Ledger
+from studio.engine.media import Media
+from studio.engine.reporter import SEQ_PER_ATTEMPT
+from studio.engine.store import Store
+from studio.engine.tasks import Doorbell
+from studio.engine.workflow.binding import check
+from studio.engine.workflow.catalog import Catalog, Workflow
+from studio.engine.workflow.manifest import Parameter
+from studio.errors import StudioError
+
+log = logging.getLogger("studio.desk")
+
+HEARTBEAT_S: Final = 1.0
+"""A follower hears at least this often: a handler that never yields never learns of its viewer."""
+
+ROW_EVERY_S: Final = 2.0
+"""News may be lost, rows are not: how often a follower asks the row."""
 
 
 @dataclass(frozen=True, slots=True)
 class ServerView:
-    """One ComfyUI as people see it. `reason` says why it takes no jobs, empty when it does."""
+    """One ComfyUI as people see it. `reason` is a text key for why it takes no jobs, or empty."""
 
     name: str
+    url: str
     online: bool
     practice: bool
     version: str
@@ -28,7 +53,7 @@ class ServerView:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Jobs newest first and the key of the next page (None = no more)."""
+    """Jobs newest first, and the key of the next page (None = no more)."""
 
     jobs: tuple[Job, ...]
     next: str | None
@@ -40,51 +65,217 @@ class Desk:
     `follow` alone is async and holds no thread.
     """
 
+    def __init__(
+        self,
+        *,
+        catalog: Catalog,
+        ledger: Ledger,
+        media: Media,
+        bus: MemoryBus,
+        fleet: Fleet,
+        store: Store,
+        doorbell: Doorbell,
+        prompt_max_chars: int,
+        rng: random.Random | None = None,
+        new_id: Callable[[], str] = lambda: str(uuid.uuid4()),
+    ) -> None:
+        self._catalog = catalog
+        self._ledger = ledger
+        self._media = media
+        self._bus = bus
+        self._fleet = fleet
+        self._store = store
+        self._doorbell = doorbell
+        self._prompt_max_chars = prompt_max_chars
+        self._rng = rng or random.SystemRandom()
+        self._new_id = new_id
+
+    # Orders -------------------------------------------------------------------------------
+
     def submit(self, person: str, tab: str, values: Mapping[str, Any]) -> Job:
         """Check the values, store the files, write the job and ring the doorbell.
 
         `values` are by manifest parameter name; files are `Path`s (of uploads) or
         `{"path": ..., "orig_name": ...}`; a list for `images`. Raises `StudioError` with `field`.
         """
-        raise NotImplementedError
+        workflow, picked = self._catalog.tab(tab).pick(values)
+        refs: list[str] = []
+        stored = {
+            name: self._stored(person, workflow, name, value, refs)
+            for name, value in picked.items()
+        }
+        checked = check(workflow, stored, rng=self._rng, prompt_max_chars=self._prompt_max_chars)
+        return self._order(
+            NewJob(
+                job_id=self._new_id(),
+                person=person,
+                tab=tab,
+                workflow=workflow.name,
+                values=checked,
+                seed=workflow.seed_of(checked),
+                inputs=tuple(dict.fromkeys(refs)),
+            )
+        )
 
     def retry(self, person: str, job_id: str, *, new_seed: bool = False) -> Job:
         """Order an ended job again, with the same or a newly drawn seed."""
-        raise NotImplementedError
+        old = self._ledger.get(job_id, person=person)
+        workflow = self._catalog.workflow(old.workflow)
+        values = dict(old.values)
+        if new_seed:
+            values.update(dict.fromkeys(workflow.seed_names, "-1"))
+        checked = check(workflow, values, rng=self._rng, prompt_max_chars=self._prompt_max_chars)
+        return self._order(
+            NewJob(
+                job_id=self._new_id(),
+                person=person,
+                tab=old.tab,
+                workflow=old.workflow,
+                values=checked,
+                seed=workflow.seed_of(checked),
+                inputs=old.inputs,
+            )
+        )
 
     def cancel(self, person: str, job_id: str) -> Job:
         """Stop the real job: at once when pending, through its runner when processing."""
-        raise NotImplementedError
+        job = self._ledger.ask_cancel(job_id, person=person)
+        if job.state.ended:
+            self._bus.publish(_as_news(job))
+        else:
+            self._bus.ask_cancel(job_id)
+        return job
+
+    def _order(self, new: NewJob) -> Job:
+        """Commit the row first, then ring: a lost ring harms nothing, a lost row would."""
+        job = self._ledger.create(new)
+        log.info("job accepted", extra={"job_id": job.job_id, "person": job.person})
+        self._doorbell.ring()
+        return job
+
+    def _stored(
+        self, person: str, workflow: Workflow, name: str, value: Any, refs: list[str]
+    ) -> Any:
+        """Put the files of one parameter into the person's store; other values pass through."""
+        parameter = workflow.parameter(name)
+        if parameter is None or not parameter.takes_file or value in (None, "", []):
+            return value
+        given = value if isinstance(value, (list, tuple)) else [value]
+        taken = [self._take(person, parameter, one) for one in given]
+        refs.extend(taken)
+        return taken if isinstance(value, (list, tuple)) else taken[0]
+
+    def _take(self, person: str, parameter: Parameter, given: Any) -> str:
+        path, name = _upload_of(given, parameter.name)
+        return self._media.take(person, path, name).ref
+
+    # Questions ----------------------------------------------------------------------------
 
     def job(self, person: str, job_id: str) -> Job:
         """Give one job of this person, or raise `job_unknown`."""
-        raise NotImplementedError
+        return self._ledger.get(job_id, person=person)
 
     def running(self, person: str, tab: str | None = None) -> Sequence[Job]:
         """List this person's pending and processing jobs, oldest first."""
-        raise NotImplementedError
+        return self._ledger.running(person, tab)
 
     def recent(
         self, person: str, tab: str | None = None, *, after: str | None = None, limit: int = 12
     ) -> Page:
         """List this person's ended jobs, newest first."""
-        raise NotImplementedError
+        jobs, key = self._ledger.page(person, tab=tab, after=after, limit=limit)
+        return Page(tuple(jobs), key)
 
-    def follow(self, person: str, job_id: str) -> AsyncIterator[News]:
-        """Yield news until the job has ended, the present state first, and at least each second.
-
-        Ends after the news whose state is an end state; the full result is then `job()`.
-        """
-        raise NotImplementedError
+    def waiting(self) -> int:
+        """Count the jobs of everybody that wait for a worker."""
+        return self._ledger.waiting()
 
     def choices(self, tab: str, parameter: str) -> Sequence[tuple[str, str]]:
         """Give `(label, value)` pairs for a model field, from what the servers really list."""
-        raise NotImplementedError
+        return self._catalog.tab(tab).choices(parameter, self._fleet.choices)
 
     def servers(self) -> Sequence[ServerView]:
         """Tell how the ComfyUI servers are."""
-        raise NotImplementedError
+        return [
+            ServerView(
+                name=status.name,
+                url=status.url,
+                online=status.online,
+                practice=status.stand_in,
+                version=status.version,
+                queue_length=status.queue_remaining,
+                reason=status.reason,
+            )
+            for status in self._fleet.views()
+        ]
 
     def output_file(self, person: str, job_id: str, name: str, *, thumbnail: bool = False) -> Path:
         """Find a kept file of this person's job by its `Output.name`, or raise `file_unknown`."""
-        raise NotImplementedError
+        for output in self._ledger.get(job_id, person=person).outputs:
+            if output.name == name:
+                return self._store.thumbnail(output) if thumbnail else self._store.path(output)
+        raise StudioError("file_unknown", name=name)
+
+    def input_file(self, person: str, ref: str) -> Path:
+        """Find a stored input of this person by its reference, or raise `file_unknown`."""
+        return self._media.path(person, ref)
+
+    # Following ----------------------------------------------------------------------------
+
+    async def follow(self, person: str, job_id: str) -> AsyncIterator[News]:
+        """Yield news until the job has ended, the present state first, and at least each second.
+
+        Ends after the news whose state is an end state; the full result is then `job()`. The end
+        is believed from the row only. Raises `job_unknown` at once when it is not this person's.
+        """
+        async with self._bus.follow(job_id) as subscription:
+            news = await asyncio.to_thread(self._stand, person, job_id)
+            asked_at = time.monotonic()
+            while True:
+                yield news
+                if news.state.ended:
+                    return
+                heard = await subscription.next(HEARTBEAT_S)
+                ended = heard is not None and heard.state.ended
+                if heard is not None and not ended and heard.seq > news.seq:
+                    news = heard
+                elif ended or time.monotonic() - asked_at >= ROW_EVERY_S:
+                    row = await asyncio.to_thread(self._stand, person, job_id)
+                    asked_at = time.monotonic()
+                    news = row if row.state.ended or row.seq >= news.seq else news
+
+    def _stand(self, person: str, job_id: str) -> News:
+        """Tell how a job stands: the row's state, with the latest news when they speak of it."""
+        job = self._ledger.get(job_id, person=person)
+        latest = self._bus.latest(job_id)
+        if job.state is State.PENDING:
+            return replace(
+                _as_news(job), phase="phase.waiting", position=self._ledger.ahead_of(job_id) + 1
+            )
+        if job.state is State.PROCESSING and latest and latest.state is State.PROCESSING:
+            return latest
+        return _as_news(job)
+
+
+def _as_news(job: Job) -> News:
+    """Say what a row alone knows."""
+    return News(
+        job_id=job.job_id,
+        person=job.person,
+        seq=job.fence * SEQ_PER_ATTEMPT,
+        state=job.state,
+        fraction=1.0 if job.state is State.COMPLETED else 0.0,
+        phase="phase.starting" if job.state is State.PROCESSING else "",
+        server=job.server,
+    )
+
+
+def _upload_of(given: Any, field: str) -> tuple[Path, str]:
+    """Read the two ways a file is handed over: a path, or Gradio's `{path, orig_name}`."""
+    if isinstance(given, Mapping):
+        path, name = given.get("path"), given.get("orig_name")
+    else:
+        path, name = given, None
+    if not isinstance(path, (str, Path)) or not str(path):
+        raise StudioError("field_wrong_type", field=field, kind="file")
+    return Path(path), str(name or Path(path).name)

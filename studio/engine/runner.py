@@ -1,0 +1,388 @@
+"""One job, from claimed to finished, on one ComfyUI: the story of the product, top to bottom.
+
+Knows the parts it is given; knows no SQL, no socket and no widget.
+"""
+
+from __future__ import annotations
+
+import datetime
+import logging
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from studio.engine.bus import MemoryBus
+from studio.engine.comfy.client import ComfyClient, RunRecord
+from studio.engine.comfy.events import Failed, OutputFile
+from studio.engine.comfy.fleet import Fleet, Server
+from studio.engine.jobs import Claim, Failure, Job, Output, State
+from studio.engine.ledger import Ledger
+from studio.engine.media import Media
+from studio.engine.progress import Progress
+from studio.engine.reporter import Reporter
+from studio.engine.store import Draft, Store
+from studio.engine.watcher import Life, Pace, Stale, Stopping, Watcher, Why
+from studio.engine.workflow.binding import bind
+from studio.engine.workflow.catalog import Catalog
+from studio.errors import StudioError
+
+log = logging.getLogger("studio.runner")
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """How long a claim is ours without a word, and how often we say the word. Seconds."""
+
+    lease_s: float = 30.0
+    beat_s: float = 10.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Run:
+    """One claim being worked on."""
+
+    claim: Claim
+    report: Reporter
+    life: Life
+
+    @property
+    def job(self) -> Job:
+        """The job as it was when claimed."""
+        return self.claim.job
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """Give what every log line about it carries."""
+        return {"job_id": self.job.job_id, "person": self.job.person}
+
+
+class Runner:
+    """Runs claims. One instance a process, used by all its worker threads."""
+
+    def __init__(
+        self,
+        *,
+        ledger: Ledger,
+        fleet: Fleet,
+        catalog: Catalog,
+        store: Store,
+        media: Media,
+        bus: MemoryBus,
+        worker: str,
+        pace: Pace | None = None,
+        lease: Lease | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        today: Callable[[], datetime.date] = lambda: datetime.datetime.now(datetime.UTC).date(),
+        new_id: Callable[[], str] = lambda: str(uuid.uuid4()),
+    ) -> None:
+        self._ledger = ledger
+        self._fleet = fleet
+        self._catalog = catalog
+        self._store = store
+        self._media = media
+        self._bus = bus
+        self._worker = worker
+        self._pace = pace or Pace()
+        self._lease = lease or Lease()
+        self._clock = clock
+        self._today = today
+        self._new_id = new_id
+        self._runs: set[Run] = set()
+        self._lock = threading.Lock()
+        self._stopped = threading.Event()
+        self._heart: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Begin the heartbeat that keeps the leases of this process."""
+        self._stopped.clear()
+        self._heart = threading.Thread(target=self._beat, name="studio-heart", daemon=True)
+        self._heart.start()
+
+    def stop(self) -> None:
+        """Hand over every running job, prompts and all, and end the heartbeat."""
+        self._stopped.set()
+        for run in self._alive():
+            run.life.stop()
+        if self._heart is not None:
+            self._heart.join(timeout=5)
+
+    def pump(self) -> bool:
+        """Claim the best job and run it to its end; tell whether there was one to run."""
+        if self._stopped.is_set():
+            return False
+        slot = self._fleet.take()
+        if slot is None:
+            return False
+        with slot:
+            claim = self._ledger.claim(self._worker, lease_s=self._lease.lease_s)
+            if claim is None:
+                return False
+            self.run(claim, slot.server)
+        return True
+
+    def run(self, claim: Claim, server: Server) -> None:
+        """Carry one claim to an end state, or give it back."""
+        with self._living(claim) as run:
+            log.info("job starts, attempt %d", run.job.attempt, extra=run.tags)
+            try:
+                self._carry(run, server)
+            except Stale:
+                log.warning("the lease was lost: another worker has the job", extra=run.tags)
+            except Stopping:
+                self._give_back(run, keep_prompt=True, count=False)
+
+    def _carry(self, run: Run, server: Server) -> None:
+        try:
+            self._journey(run, server)
+        except (Stale, Stopping):
+            raise
+        except StudioError as error:
+            self._troubled(run, error)
+        except Exception:
+            # The loop's edge: whatever it was, the person gets an end and the host a trace.
+            log.exception("the runner met a fault of its own", extra=run.tags)
+            self._end(run, State.FAILED, failure=Failure("internal"))
+
+    # The journey --------------------------------------------------------------------------
+
+    def _journey(self, run: Run, server: Server) -> None:
+        if run.job.prompt_id and self._adopt(run):
+            return
+        if run.life.cancel_wanted:
+            self._end(run, State.CANCELLED)
+            return
+        self._attempt(run, server)
+
+    def _adopt(self, run: Run) -> bool:
+        """Take over the prompt of an earlier attempt; False when it is to be sent anew."""
+        server = self._fleet.find(run.job.server)
+        if server is None:
+            log.warning("server %s is no longer ours: anew", run.job.server, extra=run.tags)
+            return False
+        run.report.on(server.name)
+        prompt = self._bound(run, {ref: ref for ref in run.job.inputs}, None)
+        prompt_id = run.job.prompt_id
+        with server.client.listen(prompt_id) as listener, run.life.woken_through(listener):
+            watcher = Watcher(
+                server.client,
+                prompt_id,
+                listener,
+                life=run.life,
+                report=run.report,
+                progress=self._progress(run, prompt),
+                pace=self._pace,
+                adopted=True,
+                clock=self._clock,
+            )
+            record = watcher.watch()
+        if record is None:
+            log.info("the prompt of an earlier attempt is gone: anew", extra=run.tags)
+            return False
+        self._finish(run, server.client, record)
+        return True
+
+    def _attempt(self, run: Run, server: Server) -> None:
+        """Upload, bind, listen, send, watch. The row knows the prompt before ComfyUI does."""
+        client = server.client
+        run.report.on(server.name)
+        run.report.phase("phase.uploading")
+        files = {ref: self._upload(run, client, ref) for ref in run.job.inputs}
+        prompt = self._bound(run, files, client)
+        prompt_id = self._new_id()
+        with client.listen(prompt_id) as listener, run.life.woken_through(listener):
+            watcher = Watcher(
+                client,
+                prompt_id,
+                listener,
+                life=run.life,
+                report=run.report,
+                progress=self._progress(run, prompt),
+                pace=self._pace,
+                clock=self._clock,
+            )
+            if not self._ledger.sent(run.claim, server=server.name, prompt_id=prompt_id):
+                raise Stale
+            self._submit(run, client, prompt, prompt_id, watcher)
+            record = watcher.watch()
+        if record is None:
+            self._vanished(run, watcher.why_unknown)
+        else:
+            self._finish(run, client, record)
+
+    def _upload(self, run: Run, client: ComfyClient, ref: str) -> str:
+        """Bring one input to the server under a name made of its content."""
+        run.life.mind()
+        return client.upload(self._media.path(run.job.person, ref), ref)
+
+    def _bound(
+        self, run: Run, files: Mapping[str, str], client: ComfyClient | None
+    ) -> dict[str, Any]:
+        """Bind the job's values. The prefix is the attempt's own, so that no file is another's."""
+        return bind(
+            self._catalog.workflow(run.job.workflow),
+            run.job.values,
+            files=files,
+            listed=client.models if client else None,
+            prefix=f"studio/{run.job.workflow}/{run.job.job_id}_{run.claim.fence}",
+        )
+
+    def _progress(self, run: Run, prompt: Mapping[str, Any]) -> Progress:
+        typical_s = self._ledger.typical_s(run.job.workflow)
+        return Progress(prompt, typical_s=typical_s, now=self._clock())
+
+    def _submit(
+        self,
+        run: Run,
+        client: ComfyClient,
+        prompt: Mapping[str, Any],
+        prompt_id: str,
+        watcher: Watcher,
+    ) -> None:
+        """Send the prompt. A server that went away meanwhile may have it: doubt, not failure."""
+        run.life.mind()
+        run.report.phase("phase.queued")
+        try:
+            client.submit(prompt, prompt_id)
+        except StudioError as error:
+            if error.code != "server_away":
+                raise
+            log.warning("no answer to the prompt: will ask for it", extra=run.tags)
+            watcher.doubt()
+
+    # Endings ------------------------------------------------------------------------------
+
+    def _finish(self, run: Run, client: ComfyClient, record: RunRecord) -> None:
+        """Turn the server's record into the job's end."""
+        if record.outcome == "success":
+            self._end(run, State.COMPLETED, outputs=self._keep(run, client, record))
+        elif record.outcome == "interrupted":
+            self._end(run, State.CANCELLED)
+        else:
+            self._end(run, State.FAILED, failure=self._failure_of(client, record.failed))
+
+    def _keep(self, run: Run, client: ComfyClient, record: RunRecord) -> tuple[Output, ...]:
+        """Fetch every file the run saved, all or none."""
+        run.report.phase("phase.saving")
+        files = [
+            (output.node, file)
+            for output in record.outputs
+            for file in output.files
+            if file.type == "output"
+        ]
+        if not files:
+            raise StudioError("no_outputs")
+        with self._store.draft(run.job.job_id, run.claim.fence, self._today()) as draft:
+            for node, file in files:
+                self._fetch(run, client, draft, node, file)
+            return draft.keep()
+
+    def _fetch(
+        self, run: Run, client: ComfyClient, draft: Draft, node: str, file: OutputFile
+    ) -> None:
+        """Bring one file home. The run is done: while its server is away, wait for the file."""
+        while True:
+            run.life.mind()
+            try:
+                with draft.add(node, file.filename) as into:
+                    client.download(file, into)
+            except StudioError as error:
+                if error.code != "server_away":
+                    raise
+                run.report.phase("phase.server_away")
+                self._stopped.wait(self._pace.away_look_s)
+            else:
+                return
+
+    def _vanished(self, run: Run, why: Why) -> None:
+        """End or repeat a prompt that the server knows nothing of."""
+        log.info("the prompt is not there: %s", why.value, extra=run.tags)
+        if why in (Why.CANCELLED, Why.DELETED):
+            self._end(run, State.CANCELLED)
+        else:
+            self._give_back(run, keep_prompt=False, count=why is Why.FORGOTTEN)
+
+    def _troubled(self, run: Run, error: StudioError) -> None:
+        """A server that was away before anything was sent costs nothing; all else is the end."""
+        if error.code == "server_away":
+            self._give_back(run, keep_prompt=False, count=False)
+            return
+        log.warning("job failed: %s", error, extra=run.tags)
+        self._end(run, State.FAILED, failure=Failure(error.code, error.params, error.details))
+
+    def _failure_of(self, client: ComfyClient, failed: Failed | None) -> Failure:
+        """Say in our codes what ComfyUI's `execution_error` says."""
+        if failed is None:
+            return Failure("run_failed", {"node": "?", "reason": ""})
+        params = {"node": failed.class_type, "reason": failed.message.strip().split("\n")[0][:200]}
+        details = f"{failed.exception_type}: {failed.message}\n{''.join(failed.traceback)}"
+        if "OutOfMemory" in failed.exception_type or "out of memory" in failed.message.lower():
+            client.free()
+            return Failure("out_of_memory", params, details)
+        return Failure("run_failed", params, details)
+
+    def _end(
+        self,
+        run: Run,
+        state: State,
+        *,
+        outputs: tuple[Output, ...] = (),
+        failure: Failure | None = None,
+    ) -> None:
+        """Move the job to an end state and tell its followers, if the job is still ours."""
+        if state is State.COMPLETED:
+            ours = self._ledger.complete(run.claim, outputs)
+        elif state is State.FAILED:
+            ours = self._ledger.fail(run.claim, failure or Failure("internal"))
+        else:
+            ours = self._ledger.cancelled(run.claim)
+        if not ours:
+            raise Stale
+        log.info("job %s", state.value, extra=run.tags)
+        run.report.ended(state)
+
+    def _give_back(self, run: Run, *, keep_prompt: bool, count: bool) -> None:
+        """Let the next claimer have it."""
+        if self._ledger.give_back(run.claim, keep_prompt=keep_prompt, count=count):
+            log.info("job given back", extra=run.tags)
+            run.report.waits()
+
+    # Life ---------------------------------------------------------------------------------
+
+    @contextmanager
+    def _living(self, claim: Claim) -> Iterator[Run]:
+        """Keep the lease beating and hear of a cancel for as long as the claim is worked on."""
+        run = Run(claim, Reporter(self._bus, claim, clock=self._clock), Life())
+        forget = self._bus.on_cancel(claim.job.job_id, run.life.want_cancel)
+        with self._lock:
+            self._runs.add(run)
+        try:
+            self._renew(run)  # a cancel may have come between the claim and our listening for it
+            yield run
+        finally:
+            forget()
+            with self._lock:
+                self._runs.discard(run)
+
+    def _alive(self) -> list[Run]:
+        with self._lock:
+            return list(self._runs)
+
+    def _beat(self) -> None:
+        while not self._stopped.wait(self._lease.beat_s):
+            for run in self._alive():
+                try:
+                    self._renew(run)
+                except Exception:
+                    # The heart's edge: a database away for a moment must not stop the others.
+                    log.exception("heartbeat failed", extra=run.tags)
+
+    def _renew(self, run: Run) -> None:
+        beat = self._ledger.beat(run.claim, lease_s=self._lease.lease_s)
+        if not beat.ours:
+            run.life.lose()
+        elif beat.cancel_wanted:
+            run.life.want_cancel()
