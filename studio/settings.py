@@ -80,7 +80,7 @@ def _refuse(allowed: str) -> PydanticCustomError:
 
 def _address(value: str) -> str:
     """Write one ComfyUI address in one way: scheme, host, port, no slash at the end."""
-    text = value.strip().rstrip("/")
+    text = value.strip()
     parts = urlsplit(text if "://" in text else f"http://{text}")
     try:
         valid = parts.port != 0
@@ -90,7 +90,7 @@ def _address(value: str) -> str:
         valid = False
     if not valid or parts.query or parts.fragment or any(mark.isspace() for mark in text):
         raise _refuse(_URLS)
-    return parts.geturl()
+    return parts.geturl().rstrip("/")
 
 
 def _addresses(value: object) -> object:
@@ -274,6 +274,15 @@ class Settings(BaseSettings):
     def database_path(self) -> Path:
         """Give the SQLite file of the records."""
         return Path(self.database_url.removeprefix("sqlite:///"))
+
+    @property
+    def secret_values(self) -> tuple[str, ...]:
+        """Give everything that must never be seen, for the log to take out."""
+        kept = [self.studio_secret.get_secret_value()]
+        if self.comfy_token is not None:
+            kept.append(self.comfy_token.get_secret_value())
+        kept += [value for headers in self.comfy_headers.values() for value in headers.values()]
+        return tuple(kept)
 
     def headers_for(self, url: str) -> dict[str, str]:
         """Give the HTTP headers to send to one ComfyUI. They hold secrets: never log them."""
