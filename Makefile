@@ -1,0 +1,45 @@
+# What a newcomer types. Needs Python 3.11 or later; everything else goes into .venv.
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$p" && break; done)
+VENV := .venv
+PY := $(VENV)/bin/python
+PIP := $(PY) -m pip --disable-pip-version-check install
+
+.PHONY: help run test check clean
+
+help:
+	@echo "make run    start the studio on http://127.0.0.1:7860"
+	@echo "make test   run every test"
+	@echo "make check  format, lint, types, layers"
+	@echo "make clean  remove $(VENV) and what tests left behind"
+
+run: $(VENV)/run.done
+	@exec $(PY) studio_app.py
+
+test: $(VENV)/dev.done
+	@sh .ci/needs tests
+	@$(PY) -m pytest $(ARGS)
+
+check: $(VENV)/dev.done
+	$(PY) -m ruff format --check .
+	$(PY) -m ruff check .
+	$(PY) -m mypy
+	$(VENV)/bin/lint-imports
+
+clean:
+	rm -rf $(VENV) tests/artefacts .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+
+# A stamp lies inside the environment, so that a removed or half-made one is made anew.
+$(VENV)/made.done:
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or later is needed. If it has another name: make run PYTHON=/path/to/python" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || sh .ci/needs venv
+	$(PYTHON) -m venv --clear $(VENV)
+	@touch $@
+
+$(VENV)/run.done: $(VENV)/made.done requirements.txt
+	$(PIP) -r requirements.txt
+	@touch $@
+
+$(VENV)/dev.done: $(VENV)/made.done requirements.txt requirements-dev.txt
+	$(PIP) -r requirements-dev.txt
+	@touch $@ $(VENV)/run.done
