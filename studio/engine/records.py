@@ -1,0 +1,112 @@
+"""The tables, as Peewee models bound to one database. Holds no rules.
+
+Times are UTC epoch microseconds in BIGINT, 0 = not yet: they sort, page and compare the same on
+SQLite and MariaDB, where DATETIME would lose the zone and the microseconds. Seeds are text, since
+2^64-1 fits no BIGINT. There are no foreign keys: they would lock a person's row on every insert.
+The tables themselves are made by `migrations/`, where ids compare exactly on every database.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import peewee as pw
+
+
+class LongText(pw.TextField):
+    """Text that may outgrow MariaDB's TEXT of 64 kB."""
+
+    field_type = "LONGTEXT"
+
+
+class PersonRow(pw.Model):
+    """Somebody who has jobs. `last_served_us` decides whose turn is next."""
+
+    person = pw.CharField(max_length=64, primary_key=True)
+    created_us = pw.BigIntegerField()
+    last_served_us = pw.BigIntegerField(default=0)
+
+
+class JobRow(pw.Model):
+    """One job. `seq` is its age; `fence` counts its claims, `attempt` the prompts begun for it."""
+
+    seq = pw.BigAutoField()
+    job_id = pw.CharField(max_length=64)
+    person = pw.CharField(max_length=64)
+    tab = pw.CharField(max_length=100)
+    workflow = pw.CharField(max_length=100)
+    form = pw.JSONField()
+    seed = pw.CharField(max_length=32, null=True)
+    inputs = pw.JSONField()
+    state = pw.CharField(max_length=16)
+    attempt = pw.IntegerField(default=0)
+    adoptions = pw.IntegerField(default=0)
+    fence = pw.BigIntegerField(default=0)
+    lease_us = pw.BigIntegerField(default=0)
+    due_us = pw.BigIntegerField(default=0)
+    worker = pw.CharField(max_length=255, default="")
+    server = pw.CharField(max_length=255, default="")
+    prompt_id = pw.CharField(max_length=64, default="")
+    cancel_wanted = pw.BooleanField(default=False)
+    failure_code = pw.CharField(max_length=64, null=True)
+    failure_params = pw.JSONField(null=True)
+    failure_details = LongText(null=True)
+    created_us = pw.BigIntegerField()
+    started_us = pw.BigIntegerField(default=0)
+    ended_us = pw.BigIntegerField(default=0)
+
+
+class OutputRow(pw.Model):
+    """One kept file of a completed job, written in the transaction that completes it."""
+
+    job_id = pw.CharField(max_length=64)
+    fence = pw.BigIntegerField()
+    position = pw.IntegerField()
+    node = pw.CharField(max_length=255)
+    kind = pw.CharField(max_length=16)
+    name = pw.CharField(max_length=255)
+    path = pw.CharField(max_length=512)
+    mime = pw.CharField(max_length=128)
+    size_bytes = pw.BigIntegerField()
+    width_px = pw.IntegerField(default=0)
+    height_px = pw.IntegerField(default=0)
+
+
+class ChoreRow(pw.Model):
+    """When a chore is due next, so that of many processes one does it."""
+
+    name = pw.CharField(max_length=64, primary_key=True)
+    due_us = pw.BigIntegerField()
+
+
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """The models of one database: two databases in one process never mix."""
+
+    person: type[PersonRow]
+    job: type[JobRow]
+    output: type[OutputRow]
+    chore: type[ChoreRow]
+
+
+def tables(database: pw.Database) -> Tables:
+    """Bind the models to `database`, each as a class of its own."""
+
+    class Person(PersonRow):
+        class Meta:
+            table_name = "person"
+
+    class Job(JobRow):
+        class Meta:
+            table_name = "job"
+
+    class Output(OutputRow):
+        class Meta:
+            table_name = "output"
+
+    class Chore(ChoreRow):
+        class Meta:
+            table_name = "chore"
+
+    database.bind([Person, Job, Output, Chore])
+    return Tables(person=Person, job=Job, output=Output, chore=Chore)
