@@ -1,0 +1,639 @@
+"""The one owner of job state: every move is one conditional UPDATE, and tells whether we moved it.
+
+Knows rows, leases and whose turn it is; knows no ComfyUI and no file. An UPDATE carries the old
+state and the fence of the claim in its WHERE: a worker that lost its lease writes nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from statistics import median
+from typing import Any, Final
+
+from peewee import SQL, Case, fn
+
+from studio.engine.database import Database
+from studio.engine.jobs import MOVES, Beat, Claim, Failure, Job, NewJob, Output, State
+from studio.engine.records import JobRow, OutputRow
+from studio.errors import StudioError
+
+MAX_ATTEMPTS: Final = 3
+"""How many prompts are begun for one job before it fails with `attempts_spent`."""
+MAX_ADOPTIONS: Final = 10
+"""How often a running prompt changes hands: bounds a job whose every worker dies, and no more."""
+_TYPICAL_OF: Final = 20
+_TURNS_TRIED: Final = 3
+_STANDING_US: Final = 500_000
+_OPEN: Final = (State.PENDING, State.PROCESSING)
+
+
+def wall_us() -> int:
+    """Give the time now, in UTC epoch microseconds."""
+    return time.time_ns() // 1000
+
+
+@dataclass(frozen=True, slots=True)
+class _Turn:
+    """How one person stands in the line."""
+
+    waiting: int
+    running: int
+    last_served_us: int
+
+
+class Ledger:
+    """Creates, claims and moves jobs. Safe in many threads and processes at once.
+
+    `now` gives UTC epoch microseconds. Every method blocks on the database.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        now: Callable[[], int] = wall_us,
+        max_pending: int = 50,
+    ) -> None:
+        self._db = database
+        self._rows = database.tables
+        self._now = now
+        self._max_pending = max_pending
+        self._standing: tuple[int, Mapping[str, _Turn]] = (-_STANDING_US, {})
+
+    # A person's side -----------------------------------------------------------------------
+
+    def create(self, new: NewJob) -> Job:
+        """Write a job as pending; the same job_id again gives the job that is there.
+
+        Raises `queue_full` when the person has `max_pending` waiting already.
+        """
+        job = self._db.tx(lambda: self._create(new))
+        self._forget_standing()
+        return job
+
+    def get(self, job_id: str, *, person: str | None = None) -> Job:
+        """Give one job with its outputs; of this person only, unless None. Raises `job_unknown`."""
+        return self._db.read(lambda: self._get(job_id, person))
+
+    def ask_cancel(self, job_id: str, *, person: str | None) -> Job:
+        """Cancel a waiting job now; ask for the end of one that a worker or a ComfyUI has.
+
+        Cancelling twice is the same as once. Raises `job_unknown`, and `job_ended` for a job that
+        completed or failed before.
+        """
+        job = self._db.tx(lambda: self._ask_cancel(job_id, person))
+        self._forget_standing()
+        return job
+
+    def running(self, person: str, tab: str | None = None) -> list[Job]:
+        """List the person's pending and processing jobs, oldest first."""
+        job = self._rows.job
+        query = job.select().where(job.person == person, job.state.in_(_OPEN)).order_by(job.seq)
+        if tab is not None:
+            query = query.where(job.tab == tab)
+        return self._db.read(lambda: [_job(row) for row in query])
+
+    def page(
+        self, person: str, *, tab: str | None = None, after: str | None = None, limit: int = 12
+    ) -> tuple[list[Job], str | None]:
+        """List the person's ended jobs, the last ended first, and the key of the next page.
+
+        A job that ends meanwhile goes in front of the first page, so no page skips or repeats one.
+        A key that is not ours begins at the first page.
+        """
+        query = self._page_query(person, tab, after).limit(limit + 1)
+        jobs = self._db.read(lambda: self._with_outputs(list(query)))
+        more = len(jobs) > limit
+        return [job for _, job in jobs[:limit]], _page_key(*jobs[limit - 1]) if more else None
+
+    def ahead_of(self, job_id: str) -> int:
+        """Tell how many waiting jobs will start before this one; 0 when it is next or waits not.
+
+        Counted as if every running job ended in turn: the k-th waiting job of a person who has r
+        running is level with the (k + r - s)-th of one who has s. Jobs that come later, and jobs
+        of uneven length, change it. How people stand may be half a second old.
+        """
+        return self._db.read(lambda: self._ahead_of(job_id))
+
+    # A worker's side -----------------------------------------------------------------------
+
+    def claim(self, worker: str, *, lease_s: float = 30.0) -> Claim | None:
+        """Take the job whose turn it is, or give None when none is due.
+
+        First a prompt that runs on a ComfyUI without a worker, since its GPU is spent already;
+        then by person: fewest running, then least lately served; then the oldest. A job whose
+        attempts are spent fails here, and the next is taken.
+        """
+        taken = self._db.tx(lambda: self._claim(worker, lease_s))
+        self._forget_standing()
+        return taken
+
+    def waiting(self) -> int:
+        """Count the pending jobs that are due."""
+        query = self._due()
+        return self._db.read(lambda: int(query.count()))
+
+    def beat(self, claim: Claim, *, lease_s: float = 30.0) -> Beat:
+        """Lengthen the lease, and learn whether the job is still ours and still wanted."""
+        return self._db.tx(lambda: self._beat(claim, lease_s))
+
+    def sent(self, claim: Claim, *, server: str, prompt_id: str) -> bool:
+        """Note which prompt on which server is the job's. Call before the prompt is posted.
+
+        A prompt in place of an adopted one that vanished is a new attempt, and counted.
+        """
+        job = self._rows.job
+        other = (job.prompt_id != "") & (job.prompt_id != prompt_id)
+        return self._moved(
+            lambda: self._change(
+                claim,
+                attempt=Case(None, [(other, job.attempt + 1)], job.attempt),
+                server=server,
+                prompt_id=prompt_id,
+                started_us=self._now(),
+            )
+        )
+
+    def complete(self, claim: Claim, outputs: Sequence[Output]) -> bool:
+        """Write the outputs and the end together: a person sees the whole result or none."""
+        return self._moved(lambda: self._complete(claim, outputs))
+
+    def fail(self, claim: Claim, failure: Failure) -> bool:
+        """End the job with a reason."""
+        return self._moved(lambda: self._end(claim, State.FAILED, **_failure_columns(failure)))
+
+    def cancelled(self, claim: Claim) -> bool:
+        """End the job as cancelled, when its prompt is surely off every ComfyUI."""
+        return self._moved(lambda: self._end(claim, State.CANCELLED))
+
+    def give_back(
+        self, claim: Claim, *, keep_prompt: bool, count: bool, wait_s: float = 0.0
+    ) -> bool:
+        """Let another worker have the job, not before `wait_s` seconds.
+
+        `keep_prompt` lets it adopt the prompt; else the next claim begins a new one. `count=False`
+        takes back the attempt (or the adoption) this claim counted. A job whose person wants it
+        stopped, and of which nothing is left on a server, is cancelled instead.
+        """
+        return self._moved(lambda: self._give_back(claim, keep_prompt, count, wait_s))
+
+    # The house's side ----------------------------------------------------------------------
+
+    def reap(self) -> int:
+        """Put jobs whose lease ran out back to pending, prompt kept, and count them.
+
+        One that its person wanted stopped, and that reached no server, is cancelled.
+        """
+        count = self._db.tx(self._reap)
+        if count:
+            self._forget_standing()
+        return count
+
+    def typical_s(self, workflow: str) -> float | None:
+        """Give the median seconds of the workflow's last completed jobs; None before the first."""
+        job = self._rows.job
+        query = (
+            job.select(job.ended_us - job.started_us)
+            .where(job.workflow == workflow, job.state == State.COMPLETED, job.started_us > 0)
+            .order_by(job.ended_us.desc())
+            .limit(_TYPICAL_OF)
+        )
+        taken_us = self._db.read(lambda: [int(us) for (us,) in _tuples(query)])
+        return median(taken_us) / 1e6 if taken_us else None
+
+    def inputs_in_use(self) -> set[str]:
+        """Give the input references of every job that has not ended: these are never cleaned."""
+        job = self._rows.job
+        query = job.select(job.inputs).where(job.state.in_(_OPEN))
+        return self._db.read(lambda: {ref for (refs,) in _tuples(query) for ref in refs})
+
+    def kept(self, folders: Iterable[tuple[str, int]]) -> set[tuple[str, int]]:
+        """Of `(job_id, fence)` pairs, give those that a result or a live claim owns."""
+        asked = set(folders)
+        if not asked:
+            return set()
+        job = self._rows.job
+        query = job.select(job.job_id, job.fence).where(
+            job.job_id.in_([job_id for job_id, _ in asked]),
+            job.state.in_((State.COMPLETED, State.PROCESSING)),
+        )
+        found = self._db.read(lambda: _tuples(query))
+        return {(str(job_id), int(fence)) for job_id, fence in found} & asked
+
+    def take_chore(self, name: str, every_s: float) -> bool:
+        """Tell whether this process is the one to do a chore now; it is then due in `every_s`."""
+        return self._db.tx(lambda: self._take_chore(name, round(every_s * 1e6)))
+
+    # Inside a transaction ------------------------------------------------------------------
+
+    def _create(self, new: NewJob) -> Job:
+        now = self._now()
+        self._person_row(new.person, now)
+        there = self._rows.job.get_or_none(self._rows.job.job_id == new.job_id)
+        if there is not None:
+            if there.person != new.person:
+                raise StudioError("job_unknown", job_id=new.job_id)
+            return _job(there)
+        self._refuse_when_full(new.person)
+        self._rows.job.insert(**_new_columns(new), created_us=now).execute()
+        return self._get(new.job_id, new.person)
+
+    def _person_row(self, person: str, now: int) -> None:
+        """Make the person's row, and hold it: two submits at once must not both be the last one."""
+        row = self._rows.person
+        row.insert(person=person, created_us=now).on_conflict_ignore().execute()
+        self._db.for_update(row.select().where(row.person == person)).execute()
+
+    def _refuse_when_full(self, person: str) -> None:
+        job = self._rows.job
+        pending = job.select().where(job.state == State.PENDING, job.person == person).count()
+        if pending >= self._max_pending:
+            raise StudioError("queue_full", limit=self._max_pending)
+
+    def _get(self, job_id: str, person: str | None) -> Job:
+        row = self._row(job_id, person)
+        [(_, job)] = self._with_outputs([row])
+        return job
+
+    def _row(self, job_id: str, person: str | None, *, lock: bool = False) -> JobRow:
+        job = self._rows.job
+        query = job.select().where(job.job_id == job_id)
+        if person is not None:
+            query = query.where(job.person == person)
+        row = (self._db.for_update(query) if lock else query).first()
+        if row is None:
+            raise StudioError("job_unknown", job_id=job_id)
+        found: JobRow = row
+        return found
+
+    def _with_outputs(self, rows: Sequence[JobRow]) -> list[tuple[int, Job]]:
+        """Give `(seq, job)` of each row, with its outputs in their order."""
+        out = self._rows.output
+        wanted = [row.job_id for row in rows if row.state == State.COMPLETED]
+        found = out.select().where(out.job_id.in_(wanted)).order_by(out.job_id, out.position)
+        files = {
+            job_id: tuple(_output(row) for row in group)
+            for job_id, group in groupby(found if wanted else (), key=lambda row: str(row.job_id))
+        }
+        return [(int(row.seq), _job(row, files.get(str(row.job_id), ()))) for row in rows]
+
+    def _page_query(self, person: str, tab: str | None, after: str | None) -> Any:
+        job = self._rows.job
+        query = (
+            job.select()
+            .where(job.person == person, job.ended_us > 0)
+            .order_by(job.ended_us.desc(), job.seq.desc())
+        )
+        if tab is not None:
+            query = query.where(job.tab == tab)
+        key = _read_page_key(after)
+        if key is None:
+            return query
+        ended_us, seq = key
+        # Not as row values: MariaDB uses no index for those.
+        return query.where(job.ended_us <= ended_us, (job.ended_us < ended_us) | (job.seq < seq))
+
+    def _ask_cancel(self, job_id: str, person: str | None) -> Job:
+        job = self._rows.job
+        row = self._row(job_id, person, lock=True)
+        state = State(row.state)
+        if state in (State.COMPLETED, State.FAILED):
+            raise StudioError("job_ended", job_id=job_id, state=state)
+        if state is State.CANCELLED:
+            return _job(row)
+        mine = (job.seq == row.seq) & (job.state == state)
+        if state is State.PENDING and not row.prompt_id:
+            moved = job.update(**self._ending_unclaimed(state, State.CANCELLED), cancel_wanted=True)
+            moved.where(mine).execute()
+        else:
+            job.update(cancel_wanted=True).where(mine).execute()
+        return self._get(job_id, person)
+
+    def _due(self) -> Any:
+        job = self._rows.job
+        return job.select().where(job.state == State.PENDING, job.due_us <= self._now())
+
+    def _claim(self, worker: str, lease_s: float) -> Claim | None:
+        for row in self._candidates():
+            if _spent(row):
+                self._spend(row)
+                return self._claim(worker, lease_s)
+            claim = self._take(row, worker, lease_s)
+            if claim is not None:
+                return claim
+        return None
+
+    def _candidates(self) -> Iterator[JobRow]:
+        """Rows worth trying, best first; on MariaDB each is locked, and locked ones are skipped."""
+        job = self._rows.job
+        left = self._due().where(job.prompt_id != "").order_by(job.seq).limit(1)
+        yield from self._db.for_update(left, skip_locked=True)
+        for person in self._turns():
+            oldest = self._due().where(job.person == person).order_by(job.seq).limit(1)
+            yield from self._db.for_update(oldest, skip_locked=True)
+
+    def _turns(self) -> list[str]:
+        """Persons with a job due, whose turn comes first."""
+        who, job = self._rows.person, self._rows.job
+        waits = self._due().where(job.person == who.person)
+        runs = job.select(fn.COUNT(SQL("1"))).where(
+            job.state == State.PROCESSING, job.person == who.person
+        )
+        query = (
+            who.select(who.person)
+            .where(fn.EXISTS(waits))
+            .order_by(runs, who.last_served_us, who.created_us, who.person)
+            .limit(_TURNS_TRIED)
+        )
+        return [str(person) for (person,) in _tuples(query)]
+
+    def _take(self, row: JobRow, worker: str, lease_s: float) -> Claim | None:
+        job, now = self._rows.job, self._now()
+        adopts = bool(row.prompt_id)
+        moved = job.update(
+            state=_legal(State.PENDING, State.PROCESSING),
+            fence=row.fence + 1,
+            attempt=row.attempt + (not adopts),
+            adoptions=row.adoptions + adopts,
+            lease_us=now + round(lease_s * 1e6),
+            worker=worker,
+        ).where(job.seq == row.seq, job.fence == row.fence, job.state == State.PENDING)
+        if int(moved.execute()) != 1:
+            return None
+        if not adopts:
+            # An adopted prompt had its turn when it was first taken.
+            who = self._rows.person
+            who.update(last_served_us=now).where(who.person == row.person).execute()
+        taken = self._get(row.job_id, None)
+        return Claim(job=taken, fence=taken.fence)
+
+    def _spend(self, row: JobRow) -> None:
+        job = self._rows.job
+        failure = Failure("attempts_spent", {"attempts": str(row.attempt)})
+        ended = job.update(
+            **self._ending_unclaimed(State.PENDING, State.FAILED), **_failure_columns(failure)
+        )
+        ended.where(
+            job.seq == row.seq, job.fence == row.fence, job.state == State.PENDING
+        ).execute()
+
+    def _beat(self, claim: Claim, lease_s: float) -> Beat:
+        until = self._now() + round(lease_s * 1e6)
+        if not self._change(claim, lease_us=until):
+            return Beat(ours=False, cancel_wanted=False)
+        return Beat(ours=True, cancel_wanted=bool(self._row(claim.job.job_id, None).cancel_wanted))
+
+    def _change(self, claim: Claim, **columns: object) -> bool:
+        """Write to a job under this claim; the one place where the fence is asked."""
+        job = self._rows.job
+        changed = job.update(**columns).where(
+            job.job_id == claim.job.job_id,
+            job.fence == claim.fence,
+            job.state == State.PROCESSING,
+        )
+        return int(changed.execute()) == 1
+
+    def _end(self, claim: Claim, end: State, **columns: object) -> bool:
+        ending = self._ending(State.PROCESSING, end)
+        return self._change(claim, **ending, **columns) or self._landed(claim, end)
+
+    def _ending(self, old: State, end: State) -> dict[str, object]:
+        return {
+            "state": _legal(old, end),
+            "ended_us": self._now(),
+            "lease_us": 0,
+            "due_us": 0,
+        }
+
+    def _ending_unclaimed(self, old: State, end: State) -> dict[str, object]:
+        """End without a claim. The fence moves: no late worker may take this end for its own."""
+        return self._ending(old, end) | {"fence": self._rows.job.fence + 1}
+
+    def _landed(self, claim: Claim, state: State) -> bool:
+        """Tell whether this very claim made the move before: a COMMIT whose answer was lost."""
+        job = self._rows.job
+        return bool(
+            job.select()
+            .where(job.job_id == claim.job.job_id, job.fence == claim.fence, job.state == state)
+            .exists()
+        )
+
+    def _complete(self, claim: Claim, outputs: Sequence[Output]) -> bool:
+        if not self._change(claim, **self._ending(State.PROCESSING, State.COMPLETED)):
+            return self._landed(claim, State.COMPLETED)
+        rows = [_output_columns(claim, output) for output in outputs]
+        if rows:
+            self._rows.output.insert_many(rows).execute()
+        return True
+
+    def _give_back(self, claim: Claim, keep_prompt: bool, count: bool, wait_s: float) -> bool:
+        row = self._row(claim.job.job_id, None, lock=True)
+        if row.cancel_wanted and not (keep_prompt and row.prompt_id):
+            return self._end(claim, State.CANCELLED)
+        columns: dict[str, object] = {} if keep_prompt else {"prompt_id": "", "server": ""}
+        if not count:
+            columns |= self._uncounted(claim, row)
+        return self._change(
+            claim,
+            **columns,
+            state=_legal(State.PROCESSING, State.PENDING),
+            lease_us=0,
+            worker="",
+            due_us=self._now() + round(wait_s * 1e6) if wait_s else 0,
+        )
+
+    def _uncounted(self, claim: Claim, row: JobRow) -> dict[str, object]:
+        if claim.job.prompt_id:
+            return {"adoptions": max(row.adoptions - 1, 0)}
+        return {"attempt": max(row.attempt - 1, 0)}
+
+    def _reap(self) -> int:
+        job, now = self._rows.job, self._now()
+        overdue = (job.state == State.PROCESSING) & (job.lease_us < now)
+        nothing_left = job.cancel_wanted & (job.prompt_id == "")
+        stopped = job.update(**self._ending_unclaimed(State.PROCESSING, State.CANCELLED))
+        back = job.update(
+            state=_legal(State.PROCESSING, State.PENDING), lease_us=0, worker="", due_us=0
+        )
+        return int(stopped.where(overdue, nothing_left).execute()) + int(
+            back.where(overdue).execute()
+        )
+
+    def _take_chore(self, name: str, every_us: int) -> bool:
+        chore, now = self._rows.chore, self._now()
+        chore.insert(name=name, due_us=0).on_conflict_ignore().execute()
+        moved = chore.update(due_us=now + every_us).where(chore.name == name, chore.due_us <= now)
+        return int(moved.execute()) == 1
+
+    # The line ------------------------------------------------------------------------------
+
+    def _ahead_of(self, job_id: str) -> int:
+        job = self._rows.job
+        row = self._row(job_id, None)
+        if row.state != State.PENDING:
+            return 0
+        before = job.select().where(
+            job.state == State.PENDING, job.person == row.person, job.seq < row.seq
+        )
+        return _ahead(self._people(), str(row.person), int(before.count()))
+
+    def _people(self) -> Mapping[str, _Turn]:
+        """How everybody stands, read again after half a second or a change of our own."""
+        at, people = self._standing
+        now = self._now()
+        if not 0 <= now - at < _STANDING_US:
+            people = self._read_people()
+            self._standing = (now, people)
+        return people
+
+    def _read_people(self) -> dict[str, _Turn]:
+        job, who = self._rows.job, self._rows.person
+        counts = (
+            job.select(job.person, job.state, fn.COUNT(SQL("1")))
+            .where(job.state.in_(_OPEN))
+            .group_by(job.person, job.state)
+        )
+        open_jobs = {(str(person), str(state)): int(n) for person, state, n in _tuples(counts)}
+        names = {person for person, _ in open_jobs}
+        served = who.select(who.person, who.last_served_us).where(who.person.in_(names))
+        return {
+            str(person): _Turn(
+                waiting=open_jobs.get((str(person), State.PENDING), 0),
+                running=open_jobs.get((str(person), State.PROCESSING), 0),
+                last_served_us=int(served_us),
+            )
+            for person, served_us in (_tuples(served) if names else ())
+        }
+
+    def _forget_standing(self) -> None:
+        self._standing = (-_STANDING_US, {})
+
+    def _moved(self, work: Callable[[], bool]) -> bool:
+        moved = self._db.tx(work)
+        self._forget_standing()
+        return moved
+
+
+def _ahead(people: Mapping[str, _Turn], person: str, own_before: int) -> int:
+    """Count the waiting jobs that start before the `own_before`-th (from 0) of `person`."""
+    me = people.get(person, _Turn(0, 0, 0))
+    level = own_before + me.running
+    others = 0
+    for name, turn in people.items():
+        if name != person:
+            first = (turn.last_served_us, name) < (me.last_served_us, person)
+            others += min(max(level - turn.running + first, 0), turn.waiting)
+    return own_before + others
+
+
+def _tuples(query: Any) -> list[tuple[Any, ...]]:
+    return list(query.tuples())
+
+
+def _spent(row: JobRow) -> bool:
+    if row.prompt_id:
+        return int(row.adoptions) >= MAX_ADOPTIONS
+    return int(row.attempt) >= MAX_ATTEMPTS
+
+
+def _legal(old: State, new: State) -> State:
+    if new not in MOVES[old]:
+        raise ValueError(f"a job never moves from {old} to {new}")
+    return new
+
+
+def _page_key(seq: int, job: Job) -> str:
+    return f"{job.ended_us}-{seq}"
+
+
+def _read_page_key(key: str | None) -> tuple[int, int] | None:
+    ended, _, seq = (key or "").partition("-")
+    if not (ended.isascii() and ended.isdigit() and seq.isascii() and seq.isdigit()):
+        return None
+    # Beyond a BIGINT a database would complain; beyond any row it need not be exact.
+    return min(int(ended[:19]), 2**62), min(int(seq[:19]), 2**62)
+
+
+def _new_columns(new: NewJob) -> dict[str, object]:
+    return {
+        "job_id": new.job_id,
+        "person": new.person,
+        "tab": new.tab,
+        "workflow": new.workflow,
+        "form": dict(new.values),
+        "seed": new.seed,
+        "inputs": list(new.inputs),
+        "state": State.PENDING,
+    }
+
+
+def _failure_columns(failure: Failure) -> dict[str, object]:
+    return {
+        "failure_code": failure.code,
+        "failure_params": dict(failure.params),
+        "failure_details": failure.details,
+    }
+
+
+def _output_columns(claim: Claim, output: Output) -> dict[str, object]:
+    return {
+        "job_id": claim.job.job_id,
+        "fence": claim.fence,
+        "position": output.index,
+        "node": output.node,
+        "kind": output.kind,
+        "name": output.name,
+        "path": output.path,
+        "mime": output.mime,
+        "size_bytes": output.size_bytes,
+        "width_px": output.width_px,
+        "height_px": output.height_px,
+    }
+
+
+def _output(row: OutputRow) -> Output:
+    return Output(
+        index=int(row.position),
+        node=str(row.node),
+        kind=str(row.kind),
+        name=str(row.name),
+        path=str(row.path),
+        mime=str(row.mime),
+        size_bytes=int(row.size_bytes),
+        width_px=int(row.width_px),
+        height_px=int(row.height_px),
+    )
+
+
+def _failure(row: JobRow) -> Failure | None:
+    if row.failure_code is None:
+        return None
+    return Failure(str(row.failure_code), row.failure_params or {}, row.failure_details or "")
+
+
+def _job(row: JobRow, outputs: tuple[Output, ...] = ()) -> Job:
+    return Job(
+        job_id=str(row.job_id),
+        person=str(row.person),
+        tab=str(row.tab),
+        workflow=str(row.workflow),
+        values=row.form,
+        state=State(row.state),
+        seed=row.seed,
+        inputs=tuple(row.inputs),
+        attempt=int(row.attempt),
+        fence=int(row.fence),
+        lease_us=int(row.lease_us),
+        worker=str(row.worker),
+        server=str(row.server),
+        prompt_id=str(row.prompt_id),
+        cancel_wanted=bool(row.cancel_wanted),
+        failure=_failure(row),
+        outputs=outputs,
+        created_us=int(row.created_us),
+        started_us=int(row.started_us),
+        ended_us=int(row.ended_us),
+    )
