@@ -53,7 +53,12 @@ def about(*, job: str = "", person: str = "") -> Iterator[None]:
 
 
 def start(
-    folder: Path, *, level: str = "info", hide: Iterable[str] = (), console: TextIO | None = None
+    folder: Path,
+    *,
+    level: str = "info",
+    hide: Iterable[str] = (),
+    console: TextIO | None = None,
+    file_bytes: int = FILE_BYTES,
 ) -> Callable[[], None]:
     """Send the process's log to the console and into `folder`; give back the function that ends it.
 
@@ -64,8 +69,8 @@ def start(
     clean = _Cleaner(hide)
     handlers: list[logging.Handler] = [
         _dressed(logging.StreamHandler(console or sys.stderr), _Lines(clean)),
-        _dressed(_file(folder / "studio.log"), _Lines(clean)),
-        _dressed(_file(folder / "studio.jsonl"), _Json(clean)),
+        _dressed(_file(folder / "studio.log", file_bytes), _Lines(clean)),
+        _dressed(_file(folder / "studio.jsonl", file_bytes), _Json(clean)),
     ]
     root, ours = logging.getLogger(), logging.getLogger("studio")
     before = ours.level
@@ -82,8 +87,8 @@ def start(
     return stop
 
 
-def _file(path: Path) -> RotatingFileHandler:
-    return RotatingFileHandler(path, maxBytes=FILE_BYTES, backupCount=OLD_FILES, encoding="utf-8")
+def _file(path: Path, size: int) -> RotatingFileHandler:
+    return RotatingFileHandler(path, maxBytes=size, backupCount=OLD_FILES, encoding="utf-8")
 
 
 def _dressed(handler: logging.Handler, formatter: logging.Formatter) -> logging.Handler:

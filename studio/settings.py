@@ -152,7 +152,8 @@ class Settings(BaseSettings):
     """Prompts kept in each ComfyUI's own queue. 2 = one runs, one waits, so the GPU never does."""
 
     studio_host: str = Field(default="127.0.0.1", min_length=1)
-    """Address the page is served on. 0.0.0.0 = every network this machine is in."""
+    """Address the page is served on. 0.0.0.0 = every network this machine is in, and the default in
+    a Hugging Face Space, which is reached from outside only so."""
 
     studio_port: int = Field(default=7860, ge=1, le=65535)
     """Port the page is served on."""
@@ -303,6 +304,8 @@ def load(env_file: Path | None = ENV_FILE, **overrides: Any) -> Settings:
         settings = Settings(_env_file=env_file, **overrides)
     except ValidationError as exc:
         raise _first(exc) from None  # its chain would hold the value, which may be a secret
+    if os.environ.get("SPACE_ID") and "studio_host" not in settings.model_fields_set:
+        settings = settings.model_copy(update={"studio_host": "0.0.0.0"})  # noqa: S104  (a container)
     for name in ("data_dir", "outputs_dir", "log_dir"):
         _make_folder(name, getattr(settings, name))
     if settings.studio_secret.get_secret_value():

@@ -144,15 +144,18 @@ def test_libraries_are_heard_from_warnings_on_and_we_from_our_level(tmp_path: Pa
     assert [entry["message"] for entry in kept.entries] == ["trouble", "detail"]
 
 
-def test_files_are_put_aside_at_five_megabytes_and_three_are_kept(started: Log) -> None:
-    big = "x" * 400_000
-    for _ in range(60):
-        logger.info(big)
+def test_files_are_put_aside_at_their_size_and_three_are_kept(tmp_path: Path) -> None:
+    kept = Log(tmp_path)
+    stop = log.start(kept.folder, console=kept.console, file_bytes=5_000)
+    for _ in range(100):
+        logger.info("x" * 400)
+    stop()
 
-    assert sorted(path.name for path in started.folder.iterdir()) == sorted(
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
         f"studio.{kind}{old}" for kind in ("log", "jsonl") for old in ("", ".1", ".2", ".3")
     )
-    assert all(path.stat().st_size <= 5_000_000 for path in started.folder.iterdir())
+    assert all(path.stat().st_size <= 5_000 for path in tmp_path.iterdir())
+    assert (log.FILE_BYTES, log.OLD_FILES) == (5_000_000, 3)
 
 
 def test_stopping_gives_logging_back_as_it_was(tmp_path: Path) -> None:

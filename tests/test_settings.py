@@ -252,6 +252,15 @@ def test_the_records_lie_where_the_database_url_says(load: Load, url: str, path:
     assert load(database_url=url).database_path == path
 
 
+def test_in_a_space_the_page_is_reachable_from_outside_unless_told_otherwise(
+    load: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SPACE_ID", "somebody/studio")
+
+    assert load().studio_host == "0.0.0.0"
+    assert load(studio_host="127.0.0.1").studio_host == "127.0.0.1"
+
+
 def test_the_records_lie_in_the_data_folder_by_default(load: Load, tmp_path: Path) -> None:
     assert load().database_path == tmp_path / "data_dir" / "studio.db"
 
