@@ -257,7 +257,7 @@ def test_in_a_space_the_page_is_reachable_from_outside_unless_told_otherwise(
 ) -> None:
     monkeypatch.setenv("SPACE_ID", "somebody/studio")
 
-    assert load().studio_host == "0.0.0.0"
+    assert load().studio_host == "0.0.0.0"  # noqa: S104
     assert load(studio_host="127.0.0.1").studio_host == "127.0.0.1"
 
 
