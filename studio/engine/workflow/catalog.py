@@ -1,0 +1,278 @@
+"""The workflows of a folder: read, checked against each other, and grouped into tabs.
+
+A fault in one file never stops the others: it becomes a `Broken` with file, line and reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import ValidationError
+
+from studio.engine.workflow.binding import Workflow
+from studio.engine.workflow.graph import Graph
+from studio.engine.workflow.manifest import (
+    FaultError,
+    Kind,
+    ModelFile,
+    Parameter,
+    Source,
+    Words,
+    absent,
+    first_fault,
+    read,
+)
+from studio.engine.workflow.trial import prove
+from studio.errors import StudioError
+from studio.texts import DEFAULT, local
+
+MODELS_FILE: Final = "models.yaml"
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """A file that could not be used. `line` counts from 1; 0 when no line is at fault."""
+
+    file: str
+    line: int
+    reason: str
+
+    def error(self) -> StudioError:
+        """Give the same as an error with a code."""
+        code = "graph_invalid" if self.file.endswith(".json") else "manifest_invalid"
+        return StudioError(code, file=self.file, line=self.line, reason=self.reason)
+
+
+@dataclass(frozen=True, slots=True)
+class Tab:
+    """A tab of the page: its workflows, and the union of their parameters in form order.
+
+    Where workflows differ in a default, the union's default is None: an empty field means "as the
+    chosen workflow has it", and `check` fills that in.
+    """
+
+    name: str
+    title: Words
+    workflows: tuple[Workflow, ...]
+    parameters: tuple[Parameter, ...]
+
+    def pick(self, values: Mapping[str, Any]) -> Workflow:
+        """Choose the workflow for these values by the tab's picking field, such as `model`.
+
+        A workflow whose fixed choices hold the value comes first, then one that takes any model
+        file. Nothing said means the first workflow that has a default there.
+        """
+        if len(self.workflows) == 1:
+            return self.workflows[0]
+        pickers = [(w, w.manifest.picker) for w in self.workflows]
+        name = next(p.name for _, p in pickers if p is not None)
+        value = values.get(name)
+        if absent(value):
+            return next((w for w, p in pickers if p and p.default is not None), self.workflows[0])
+        if not isinstance(value, str):
+            raise StudioError("field_wrong_type", field=name, type=Kind.CHOICE)
+        for workflow, picker in pickers:
+            if picker and value in picker.choices:
+                return workflow
+        for workflow, picker in pickers:
+            if picker and picker.type is Kind.MODEL:
+                return workflow
+        known = ", ".join(choice for _, p in pickers if p for choice in p.choices)
+        raise StudioError("field_not_a_choice", field=name, value=value, choices=known)
+
+    def used(self, parameter: str, workflow: Workflow) -> bool:
+        """Tell whether a workflow has this parameter of the form."""
+        return workflow.manifest.parameter(parameter) is not None
+
+    def parameter(self, name: str) -> Parameter | None:
+        """Find a field of the form by name."""
+        return next((p for p in self.parameters if p.name == name), None)
+
+    def model_choices(
+        self, listed: Callable[[str], Sequence[str]], language: str = DEFAULT
+    ) -> tuple[tuple[str, str], ...]:
+        """Give `(label, value)` pairs for the picking field: fixed choices, then listed files."""
+        fixed: dict[str, str] = {}
+        files: dict[str, str] = {}
+        for picker in (workflow.manifest.picker for workflow in self.workflows):
+            if picker and picker.folder:
+                files.update((name, name) for name in listed(picker.folder))
+            elif picker:
+                labels = picker.labels
+                fixed |= {c: local(labels.get(c, {}), language) or c for c in picker.choices}
+        # A file called like a fixed choice would be picked as that choice: it is not offered twice.
+        shown = fixed | {name: label for name, label in files.items() if name not in fixed}
+        return tuple((label, value) for value, label in shown.items())
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """All that a folder of workflows offers, and what in it is broken."""
+
+    workflows: Mapping[str, Workflow]
+    tabs: tuple[Tab, ...]
+    broken: tuple[Broken, ...] = ()
+    models: Mapping[str, ModelFile] = field(default_factory=dict)
+
+    def tab(self, name: str) -> Tab:
+        """Find a tab, or raise `workflow_unknown`."""
+        for tab in self.tabs:
+            if tab.name == name:
+                return tab
+        raise StudioError("workflow_unknown", workflow=name)
+
+    def workflow(self, name: str) -> Workflow:
+        """Find a workflow, or raise `workflow_unknown`."""
+        if name not in self.workflows:
+            raise StudioError("workflow_unknown", workflow=name)
+        return self.workflows[name]
+
+
+def load(folder: Path) -> Catalog:
+    """Read every workflow of a folder; what is broken is listed and left out."""
+    broken: list[Broken] = []
+    models = _load_models(folder / MODELS_FILE, broken)
+    found = [
+        workflow
+        for path in sorted(folder.glob("*.yaml"))
+        if path.name != MODELS_FILE and (workflow := _load_one(path, models, broken))
+    ]
+    found.sort(key=lambda w: (w.manifest.order, w.name))
+    broken += _lonely_graphs(folder, found, broken)
+    tabs = []
+    for name in dict.fromkeys(w.manifest.tab for w in found):
+        members = _agreeing([w for w in found if w.manifest.tab == name], broken)
+        tabs.append(_tab(name, members))
+    workflows = {w.name: w for tab in tabs for w in tab.workflows}
+    return Catalog(workflows, tuple(tabs), tuple(broken), models)
+
+
+def _load_models(path: Path, broken: list[Broken]) -> dict[str, ModelFile]:
+    """Read `models.yaml`; a broken entry is left out, and breaks only those who name it."""
+    models: dict[str, ModelFile] = {}
+    if not path.exists():
+        return models
+    try:
+        source = Source(_text(path))
+    except FaultError as fault:
+        broken.append(Broken(path.name, fault.line, fault.reason))
+        return models
+    for name, entry in source.data.items():
+        try:
+            models[str(name)] = ModelFile.model_validate(entry)
+        except ValidationError as exc:
+            first = first_fault(exc, source, str(name))
+            broken.append(Broken(path.name, first.line, first.reason))
+    return models
+
+
+def _load_one(path: Path, models: Mapping[str, ModelFile], broken: list[Broken]) -> Workflow | None:
+    file = path.name
+    try:
+        source = Source(_text(path))
+        manifest = read(source)
+        if manifest.name != path.stem:
+            raise FaultError(f"name: this file must hold {path.stem!r}", source.line(["name"]))
+        file = manifest.graph
+        graph = Graph.parse(_text(path.parent / file))
+        file = path.name
+        workflow = Workflow(manifest, graph, models)
+        prove(workflow, source)
+    except FaultError as fault:
+        broken.append(Broken(file, fault.line, fault.reason))
+        return None
+    return workflow
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text("utf-8-sig")
+    except FileNotFoundError as exc:
+        raise FaultError("the file is not there") from exc
+    except (OSError, UnicodeDecodeError) as exc:
+        raise FaultError(f"the file cannot be read: {exc}") from exc
+
+
+def _lonely_graphs(
+    folder: Path, found: Sequence[Workflow], broken: Sequence[Broken]
+) -> list[Broken]:
+    """Tell of graphs that no manifest uses: nobody would see why they do not appear."""
+    used = {w.manifest.graph for w in found} | {Path(item.file).stem + ".json" for item in broken}
+    return [
+        Broken(path.name, 0, f"no manifest uses this graph; put {path.stem}.yaml beside it")
+        for path in sorted(folder.glob("*.json"))
+        if path.name not in used
+    ]
+
+
+def _agreeing(members: Sequence[Workflow], broken: list[Broken]) -> list[Workflow]:
+    """Keep those of a tab's workflows that one form can serve, the first being the measure."""
+    first, *rest = members
+    kept = [first]
+    for workflow in rest:
+        reason = _disagreement(kept, workflow)
+        if reason:
+            broken.append(Broken(f"{workflow.name}.yaml", 1, reason))
+        else:
+            kept.append(workflow)
+    return kept
+
+
+def _disagreement(kept: Sequence[Workflow], workflow: Workflow) -> str:
+    ours, theirs = kept[0].manifest.picker, workflow.manifest.picker
+    tab = workflow.manifest.tab
+    if ours is None or theirs is None or ours.name != theirs.name:
+        return (
+            f"workflows that share the tab {tab!r} need one field with `picks: true`, named alike"
+        )
+    for p in workflow.manifest.parameters:
+        for other in kept:
+            twin = other.manifest.parameter(p.name)
+            if twin and p is not theirs and _form_kind(twin) != _form_kind(p):
+                return f"{p.name!r} is a {p.type} here and a {twin.type} in {other.name!r}"
+    return ""
+
+
+def _form_kind(p: Parameter) -> tuple[Kind, str | None]:
+    return p.type, p.folder
+
+
+def _tab(name: str, members: Sequence[Workflow]) -> Tab:
+    first = members[0].manifest
+    by_name: dict[str, list[Parameter]] = {}
+    places: dict[str, int] = {}
+    for workflow in members:
+        for index, p in enumerate(workflow.manifest.parameters):
+            by_name.setdefault(p.name, []).append(p)
+            places.setdefault(p.name, p.order if p.order is not None else 10 * (index + 1))
+    ordered = sorted(by_name, key=lambda parameter: places[parameter])
+    fields = tuple(_union(by_name[parameter], len(members)) for parameter in ordered)
+    return Tab(name, first.tab_title or first.title, tuple(members), fields)
+
+
+def _union(twins: Sequence[Parameter], workflows: int) -> Parameter:
+    """Make one field of the same parameter in several workflows: the widest limits."""
+    first = twins[0]
+    if len(twins) == 1 and workflows == 1:
+        return first
+    alike = len(twins) == workflows and len({repr(p.default) for p in twins}) == 1
+    choices = {choice: settings for p in reversed(twins) for choice, settings in p.choices.items()}
+    labels = {choice: words for p in twins for choice, words in p.labels.items()}
+    ordered = {c: choices[c] for p in twins for c in p.choices}
+    lows, highs = (
+        [p.min for p in twins if p.min is not None],
+        [p.max for p in twins if p.max is not None],
+    )
+    return first.model_copy(
+        update={
+            "default": first.default if alike or first.picks else None,
+            "required": all(p.required for p in twins) and len(twins) == workflows,
+            "choices": ordered,
+            "labels": labels,
+            "min": min(lows, default=None),
+            "max": max(highs, default=None),
+        }
+    )

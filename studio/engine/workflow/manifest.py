@@ -1,0 +1,403 @@
+"""The manifest of a workflow: the schema of `workflows/NAME.yaml`, and the lines of its faults.
+
+Form fields, REST checks and the binding all come from here. Knows no graph and no disk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from enum import StrEnum
+from typing import Annotated, Any, Final
+
+import yaml
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
+
+Words = dict[str, str]
+"""A text by language: `{en: ..., zh-TW: ...}`."""
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
+"""A name that is also a keyword argument, a route part and a file stem."""
+
+Scalar = str | bool | int | float
+Link = tuple[str, int]
+SEED_MAX: Final = 2**64 - 1
+
+
+class Kind(StrEnum):
+    """What a parameter holds."""
+
+    TEXT = "text"
+    INTEGER = "integer"
+    NUMBER = "number"
+    CHOICE = "choice"
+    SWITCH = "switch"
+    SEED = "seed"
+    IMAGE = "image"
+    IMAGES = "images"
+    MASK = "mask"
+    AUDIO = "audio"
+    VIDEO = "video"
+    MODEL = "model"
+
+    @property
+    def file(self) -> bool:
+        """Tell whether values are input references of `engine.media`."""
+        return self in FILE_KINDS
+
+
+FILE_KINDS: Final = frozenset({Kind.IMAGE, Kind.IMAGES, Kind.MASK, Kind.AUDIO, Kind.VIDEO})
+
+
+class FaultError(Exception):
+    """A fault in a file of `workflows/`: its reason, and its line counted from 1 (0 = unknown)."""
+
+    def __init__(self, reason: str, line: int = 0) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.line = line
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _condition(given: object) -> object:
+    if given == "empty":
+        return {"empty": True}
+    return {"equals": given} if isinstance(given, bool) else given
+
+
+def _tuple(given: object) -> object:
+    return (given,) if isinstance(given, (str, bool, int, float)) else given
+
+
+class Condition(_Part):
+    """A question about one value: `empty`, `true`, `false`, or `{lt|equals|contains: ...}`.
+
+    For a list, `lt` speaks of its length. `equals` takes one value or several, as does
+    `contains`, which ignores case.
+    """
+
+    empty: bool | None = None
+    lt: float | None = None
+    equals: Annotated[tuple[Scalar, ...], BeforeValidator(_tuple)] = ()
+    contains: Annotated[tuple[str, ...], BeforeValidator(_tuple)] = ()
+
+    @model_validator(mode="after")
+    def _one(self) -> Condition:
+        if len(self.model_fields_set) != 1:
+            raise ValueError("says exactly one of empty, true, false, lt, equals, contains")
+        return self
+
+    def holds(self, value: object) -> bool:
+        """Answer for a value; None, an empty text and an empty list are empty."""
+        if self.empty is not None:
+            return absent(value) is self.empty
+        if self.lt is not None:
+            size = len(value) if isinstance(value, (list, tuple)) else value
+            return isinstance(size, (int, float)) and size < self.lt
+        if self.contains:
+            return isinstance(value, str) and any(
+                part.lower() in value.lower() for part in self.contains
+            )
+        # In Python True == 1; here a switch is not a number.
+        return any(type(value) is type(one) and value == one for one in self.equals)
+
+
+When = dict[str, Annotated[Condition, BeforeValidator(_condition)]]
+"""Conditions by parameter name; all of them must hold."""
+
+Settings = dict[str, Scalar]
+"""Values by `node.input`."""
+
+
+def _choices(given: object) -> object:
+    """Read a list of choices as a mapping without settings, so that there is one form inside."""
+    if isinstance(given, list):
+        return {item: {} for item in given if isinstance(item, Hashable)}
+    return given
+
+
+Choices = Annotated[dict[str, Settings], BeforeValidator(_choices)]
+
+
+class Variant(_Part):
+    """Other settings of the same choices, for when other values call for it (sizes of an SDXL)."""
+
+    when: When
+    choices: Choices
+
+
+class Parameter(_Part):
+    """One thing a person may say: its kind, its limits, its words, and the inputs it sets.
+
+    `bind` names `node.input`s; an `images` list is bound to them in order. A `choice` may instead
+    set several inputs by its `choices`. `min`/`max`/`step` are in the unit of the node's input; a
+    whole number off its `step` is refused, since ComfyUI would round it unasked. `picks` marks the
+    field that chooses among the workflows of a tab.
+    """
+
+    name: Name
+    type: Kind
+    label: Words = Field(min_length=1)
+    bind: tuple[str, ...] = ()
+    help: Words = {}
+    placeholder: Words = {}
+    order: int | None = None
+    required: bool = False
+    advanced: bool = False
+    multiline: bool = False
+    picks: bool = False
+    default: Scalar | None = None
+    min: int | float | None = None
+    max: int | float | None = None
+    step: int | float | None = Field(default=None, gt=0)
+    max_chars: int | None = Field(default=None, ge=1)
+    min_count: int = Field(default=1, ge=1)
+    choices: Choices = {}
+    labels: dict[str, Words] = {}
+    variants: tuple[Variant, ...] = ()
+    folder: str | None = None
+
+    @model_validator(mode="after")
+    def _fits_its_kind(self) -> Parameter:
+        for wrong, reason in _misfits(self):
+            if wrong:
+                raise ValueError(reason)
+        return self
+
+    @property
+    def max_count(self) -> int:
+        """Give how many files an `images` list takes: one for each input it is bound to."""
+        return len(self.bind)
+
+    def settings(self, values: Mapping[str, Any]) -> Settings:
+        """Give what the chosen value sets, by `node.input`, in view of all values."""
+        choices = self.choices
+        for variant in self.variants:
+            if holds(variant.when, values):
+                choices = variant.choices
+        return choices.get(values.get(self.name, ""), {})
+
+    def targets(self) -> Iterator[str]:
+        """Name every `node.input` that this parameter can set, each once."""
+        seen = dict.fromkeys(self.bind)
+        for choices in (self.choices, *(variant.choices for variant in self.variants)):
+            for settings in choices.values():
+                seen.update(dict.fromkeys(settings))
+        return iter(seen)
+
+
+def _misfits(p: Parameter) -> Iterator[tuple[bool, str]]:
+    number = p.type in (Kind.INTEGER, Kind.NUMBER)
+    sets = any(p.choices.values())
+    yield (
+        bool(p.choices) is not (p.type is Kind.CHOICE),
+        "choices belong to a choice, which needs them",
+    )
+    yield bool(p.folder) is not (p.type is Kind.MODEL), "folder belongs to a model, which needs it"
+    yield number and (p.min is None or p.max is None), "a number needs min and max"
+    yield not number and p.min is not p.max, "min and max belong to integer and number"
+    yield number and p.min is not None and p.max is not None and p.min > p.max, "min is above max"
+    yield sets and bool(p.bind), "a choice has bind, or settings in its choices, not both"
+    yield (
+        p.type is Kind.IMAGES and len(p.bind) < p.min_count,
+        "images binds fewer inputs than min_count",
+    )
+    yield (
+        p.type in (Kind.IMAGE, Kind.MASK, Kind.AUDIO, Kind.VIDEO) and not p.bind,
+        "a file needs bind",
+    )
+    yield p.type.file and p.default is not None, "a file has no default"
+    yield any(set(v.choices) != set(p.choices) for v in p.variants), "a variant has other choices"
+    yield not set(p.labels) <= set(p.choices), "labels name a choice that is not there"
+    yield not _default_fits(p), f"the default {p.default!r} is not a value of this {p.type}"
+
+
+def _default_fits(p: Parameter) -> bool:
+    if p.default is None:
+        return True
+    match p.type:
+        case Kind.SWITCH:
+            return isinstance(p.default, bool)
+        case Kind.INTEGER | Kind.NUMBER:
+            if isinstance(p.default, (bool, str)):
+                return False
+            whole = p.type is Kind.NUMBER or isinstance(p.default, int)
+            return whole and (p.min or 0) <= p.default <= (p.max or 0)
+        case Kind.CHOICE:
+            return p.default in p.choices
+        case Kind.SEED:
+            return isinstance(p.default, int) and -1 <= p.default <= SEED_MAX
+        case _:
+            return isinstance(p.default, str)
+
+
+class Rule(_Part):
+    """A change of the graph that depends on values: `bypass`, then `remove`, then `set`.
+
+    `bypass: {node: {slot: input}}`: who reads slot `slot` of the node reads what the node itself
+    had at `input`, and the node goes. `remove`: the nodes go, with every input that pointed at
+    them. `set`: a value, or a link `[node, slot]`, for a `node.input`.
+    """
+
+    when: When = Field(min_length=1)
+    bypass: dict[str, dict[int, str]] = {}
+    remove: tuple[str, ...] = ()
+    set: dict[str, Scalar | Link] = {}
+
+
+class OutputSpec(_Part):
+    """A node whose files are the result."""
+
+    node: str
+    kind: Annotated[str, StringConstraints(pattern="^(image|video|audio|text)$")]
+
+
+class ModelNeed(_Part):
+    """A model file the graph names: an id of `models.yaml`, and what may stand in for it."""
+
+    model: str
+    bind: str
+    required: bool = True
+    alternatives: tuple[str, ...] = ()
+
+
+class ModelFile(_Part):
+    """One entry of `models.yaml`: where a file belongs and where it comes from.
+
+    `folder` is below ComfyUI's `models`; `bytes` is None where no source states the exact size,
+    and `gigabytes` is then what the source printed.
+    """
+
+    folder: str
+    file: str
+    url: str
+    page: str = ""
+    bytes: int | None = None
+    gigabytes: float | None = None
+    sha256: Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")] | None = None
+    licence: str
+    note: str = ""
+
+
+class Manifest(_Part):
+    """One workflow. `tab` is the page's tab it belongs to; several workflows may share one."""
+
+    name: Name
+    tab: Name
+    title: Words = Field(min_length=1)
+    tab_title: Words = {}
+    help: Words = {}
+    order: int = 100
+    category: Annotated[str, StringConstraints(pattern="^(image|video|avatar|tool)$")]
+    graph: Annotated[str, StringConstraints(pattern=r"^[^/\\]+\.json$")]
+    minimum_comfyui: Annotated[str, StringConstraints(pattern=r"^\d+(\.\d+)*$")] = "0.3.0"
+    vram_gb: float = 0
+    parameters: tuple[Parameter, ...] = Field(min_length=1)
+    rules: tuple[Rule, ...] = ()
+    outputs: tuple[OutputSpec, ...] = Field(min_length=1)
+    models: tuple[ModelNeed, ...] = ()
+
+    @model_validator(mode="after")
+    def _names(self) -> Manifest:
+        names = [parameter.name for parameter in self.parameters]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"two parameters are named {name!r}")
+        for name in self._asked():
+            if name not in names:
+                raise ValueError(f"a condition asks for {name!r}, and no parameter has that name")
+        return self
+
+    def _asked(self) -> Iterator[str]:
+        for rule in self.rules:
+            yield from rule.when
+        for parameter in self.parameters:
+            for variant in parameter.variants:
+                yield from variant.when
+
+    def parameter(self, name: str) -> Parameter | None:
+        """Find a parameter by name."""
+        return next((p for p in self.parameters if p.name == name), None)
+
+    @property
+    def picker(self) -> Parameter | None:
+        """Find the field that chooses among the workflows of the tab."""
+        return next((p for p in self.parameters if p.picks), None)
+
+
+def absent(value: object) -> bool:
+    """Tell whether a value says nothing."""
+    return value is None or value == "" or value == [] or value == ()
+
+
+def holds(when: When, values: Mapping[str, Any]) -> bool:
+    """Tell whether all conditions hold for these values."""
+    return all(condition.holds(values.get(name)) for name, condition in when.items())
+
+
+class Source:
+    """A YAML text that knows the line of each of its places."""
+
+    def __init__(self, text: str) -> None:
+        """Read the text; raises `FaultError` when it is no YAML mapping or says a key twice."""
+        try:
+            root = yaml.compose(text, Loader=yaml.SafeLoader)
+            self.data: Any = yaml.safe_load(text)
+        except yaml.YAMLError as exc:
+            mark = getattr(exc, "problem_mark", None)
+            problem = getattr(exc, "problem", None) or "it cannot be read"
+            raise FaultError(f"this is not YAML: {problem}", mark.line + 1 if mark else 0) from exc
+        if not isinstance(self.data, dict) or root is None:
+            raise FaultError("the file must be a mapping of names to values", 1)
+        self._lines: dict[tuple[str, ...], int] = {}
+        self._walk(root, ())
+
+    def line(self, place: Sequence[object]) -> int:
+        """Give the line of the deepest part of `place` that is in the text."""
+        path = tuple(str(step) for step in place)
+        while path and path not in self._lines:
+            path = path[:-1]
+        return self._lines.get(path, 1)
+
+    def _walk(self, node: yaml.Node, path: tuple[str, ...]) -> None:
+        self._lines.setdefault(path, node.start_mark.line + 1)
+        if isinstance(node, yaml.SequenceNode):
+            for index, item in enumerate(node.value):
+                self._walk(item, (*path, str(index)))
+        elif isinstance(node, yaml.MappingNode):
+            for key, value in node.value:
+                below = (*path, str(key.value))
+                if below in self._lines:
+                    raise FaultError(f"{key.value!r} is said twice", key.start_mark.line + 1)
+                self._lines[below] = key.start_mark.line + 1
+                self._walk(value, below)
+
+
+def read(source: Source) -> Manifest:
+    """Check a manifest against the schema. Raises `FaultError` with the line of the first fault."""
+    try:
+        return Manifest.model_validate(source.data)
+    except ValidationError as exc:
+        raise first_fault(exc, source) from exc
+
+
+def first_fault(exc: ValidationError, source: Source, *within: str) -> FaultError:
+    """Make the first complaint of Pydantic a `FaultError` that names the place and the line."""
+    first = exc.errors(include_url=False)[0]
+    place = [*within, *first["loc"]]
+    reason = first["msg"].removeprefix("Value error, ")
+    if place and place[-1] == "[key]":
+        place.pop()
+        reason = f"put quotes around {place[-1]!r}: YAML reads it as {type(place[-1]).__name__}"
+    where = ".".join(str(step) for step in place)
+    return FaultError(f"{where}: {reason}" if where else reason, source.line(place))

@@ -1,0 +1,153 @@
+"""Proof that a manifest fits its graph, before anybody presses a button.
+
+Each place a manifest names is looked up in the graph, and the graph is bound in its smallest and
+largest forms and with every value that a rule asks about.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from studio.engine.workflow.binding import Workflow, bind, file_targets
+from studio.engine.workflow.graph import Target, is_link
+from studio.engine.workflow.manifest import FaultError, Kind, ModelNeed, Parameter, Rule, Source
+from studio.errors import StudioError
+
+Place = tuple[object, ...]
+"""Where in the manifest: keys and positions from the top."""
+
+
+def prove(workflow: Workflow, source: Source) -> None:
+    """Check a workflow as a whole; raises `FaultError` with the line of the first misfit."""
+    for place, reason in _misfits(workflow):
+        raise FaultError(reason, source.line(place))
+    for values in forms(workflow):
+        files = {ref: ref for value in values.values() for ref in _references(value)}
+        try:
+            bind(workflow, values, files=files)
+        except StudioError as error:
+            reason = f"with {values}: {error.params.get('reason', error)}"
+            raise FaultError(reason, source.line(("rules",))) from error
+
+
+def forms(workflow: Workflow) -> Iterator[dict[str, Any]]:
+    """Give values for the smallest and the largest form, and each with every value asked about."""
+    parameters = workflow.manifest.parameters
+    smallest = {p.name: candidates(p)[0] for p in parameters if p.required}
+    largest = {p.name: candidates(p)[-1] for p in parameters}
+    asked = {name for rule in workflow.manifest.rules for name in rule.when}
+    for base in (smallest, largest):
+        yield base
+        for p in parameters:
+            if p.name in asked:
+                yield from (base | {p.name: value} for value in candidates(p))
+
+
+def candidates(p: Parameter) -> list[Any]:
+    """Give values that stand for all of a parameter's, the fullest last."""
+    given: list[Any]
+    match p.type:
+        case Kind.SWITCH:
+            given = [False, True]
+        case Kind.CHOICE:
+            given = list(p.choices)
+        case Kind.INTEGER | Kind.NUMBER:
+            given = _numbers(p)
+        case Kind.SEED:
+            given = ["0"]
+        case Kind.IMAGES:
+            refs = [f"picture-{n}.png" for n in range(1, p.max_count + 1)]
+            given = [refs[:n] for n in range(p.min_count, p.max_count + 1)]
+        case _:
+            given = [f"a {p.type}"]
+    return given if p.required else [None, *given]
+
+
+def _numbers(p: Parameter) -> list[int | float]:
+    low, high = p.min or 0, p.max or 0
+    if p.type is Kind.INTEGER and high - low <= 20:
+        return list(range(int(low), int(high) + 1))
+    return [low, high]
+
+
+def _references(value: object) -> Iterator[str]:
+    if isinstance(value, list):
+        yield from value
+    elif isinstance(value, str):
+        yield value
+
+
+def _misfits(workflow: Workflow) -> Iterator[tuple[Place, str]]:
+    yield from _wrong_parameters(workflow)
+    manifest, graph = workflow.manifest, workflow.graph
+    for index, rule in enumerate(manifest.rules):
+        for reason in _wrong_rule(workflow, rule):
+            yield ("rules", index), reason
+    for index, output in enumerate(manifest.outputs):
+        if output.node not in graph.nodes:
+            yield ("outputs", index, "node"), f"the graph has no node {output.node!r}"
+    named = {output.node for output in manifest.outputs}
+    for node, body in graph.nodes.items():
+        if "filename_prefix" in body["inputs"] and node not in named:
+            yield ("outputs",), f"node {node!r} saves files, and outputs does not name it"
+    for index, need in enumerate(manifest.models):
+        for reason in _wrong_need(workflow, need):
+            yield ("models", index), reason
+
+
+def _wrong_parameters(workflow: Workflow) -> Iterator[tuple[Place, str]]:
+    nodes = workflow.graph.nodes
+    owners: dict[Target, str] = {}
+    for index, p in enumerate(workflow.manifest.parameters):
+        for reason in _wrong_targets(workflow, p, owners):
+            yield ("parameters", index, "bind"), reason
+    for target in file_targets(workflow):
+        if target not in owners and not is_link(nodes[target.node]["inputs"][target.input]):
+            yield ("parameters",), f"node {target.node!r} loads a file that no parameter gives it"
+
+
+def _wrong_targets(workflow: Workflow, p: Parameter, owners: dict[Target, str]) -> Iterator[str]:
+    yield from _wrong_places(workflow, p.targets())
+    for place in p.targets():
+        try:
+            target = workflow.graph.target(place)
+        except FaultError:
+            continue
+        if is_link(workflow.graph.nodes[target.node]["inputs"][target.input]):
+            yield f"{place} is a link in the graph: what is bound to it would be lost"
+        if owners.setdefault(target, p.name) != p.name:
+            yield f"{place} is set by {owners[target]!r} already"
+
+
+def _wrong_need(workflow: Workflow, need: ModelNeed) -> Iterator[str]:
+    yield from _wrong_places(workflow, [need.bind])
+    for model in (need.model, *need.alternatives):
+        if model not in workflow.models:
+            yield f"models.yaml has no {model!r}"
+
+
+def _wrong_places(workflow: Workflow, places: Iterator[str] | list[str]) -> Iterator[str]:
+    for place in places:
+        try:
+            workflow.graph.target(place)
+        except FaultError as fault:
+            yield fault.reason
+
+
+def _wrong_rule(workflow: Workflow, rule: Rule) -> Iterator[str]:
+    nodes = workflow.graph.nodes
+    for node in (*rule.bypass, *rule.remove):
+        if node not in nodes:
+            yield f"the graph has no node {node!r}"
+    for node, outputs in rule.bypass.items():
+        for name in outputs.values():
+            if node in nodes and name not in nodes[node]["inputs"]:
+                yield f"node {node!r} has no input {name!r} to bypass to"
+    for place, value in rule.set.items():
+        try:
+            workflow.graph.settable(place)
+        except FaultError as fault:
+            yield fault.reason
+        if isinstance(value, tuple) and (value[0] not in nodes or value[1] < 0):
+            yield f"{place} is set to {list(value)}, which the graph does not have"
