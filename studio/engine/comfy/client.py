@@ -251,7 +251,10 @@ class ComfyClient:
 
     def system(self, *, timeout_s: float | None = None) -> ServerInfo:
         """Ask version and devices (`/system_stats`)."""
-        return wire.read_system(self._calls.get("/system_stats", timeout_s=timeout_s))
+        info = wire.read_system(self._calls.get("/system_stats", timeout_s=timeout_s))
+        if info is None:
+            raise StudioError("server_answer", details="no ComfyUI", server=self.name)
+        return info
 
     def features(self) -> Features:
         """Ask what it can do (`/features`), once per connection; old servers do not tell."""

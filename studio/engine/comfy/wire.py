@@ -406,9 +406,11 @@ def _natural(node: str) -> list[tuple[int, str]]:
     ]
 
 
-def read_system(body: object) -> ServerInfo:
-    """Read `/system_stats`; unknown fields are ignored."""
+def read_system(body: object) -> ServerInfo | None:
+    """Read `/system_stats`; unknown fields are ignored. None when no ComfyUI speaks so."""
     stats = _map(body)
+    if not isinstance(stats.get("system"), dict):
+        return None
     devices = tuple(_device(_map(entry)) for entry in _list(stats.get("devices")))
     return ServerInfo(_text(_map(stats.get("system")).get("comfyui_version")), devices)
 
