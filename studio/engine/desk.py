@@ -24,10 +24,11 @@ from studio.engine.media import Media
 from studio.engine.reporter import SEQ_PER_ATTEMPT
 from studio.engine.store import Store
 from studio.engine.tasks import Doorbell
-from studio.engine.workflow.binding import check
-from studio.engine.workflow.catalog import Catalog, Workflow
-from studio.engine.workflow.manifest import Parameter
+from studio.engine.workflow.binding import Workflow, check
+from studio.engine.workflow.catalog import Catalog
+from studio.engine.workflow.manifest import Kind, Parameter
 from studio.errors import StudioError
+from studio.texts import DEFAULT
 
 log = logging.getLogger("studio.desk")
 
@@ -98,11 +99,11 @@ class Desk:
         `values` are by manifest parameter name; files are `Path`s (of uploads) or
         `{"path": ..., "orig_name": ...}`; a list for `images`. Raises `StudioError` with `field`.
         """
-        workflow, picked = self._catalog.tab(tab).pick(values)
+        workflow = self._catalog.tab(tab).pick(values)
         refs: list[str] = []
         stored = {
             name: self._stored(person, workflow, name, value, refs)
-            for name, value in picked.items()
+            for name, value in values.items()
         }
         checked = check(workflow, stored, rng=self._rng, prompt_max_chars=self._prompt_max_chars)
         return self._order(
@@ -112,7 +113,7 @@ class Desk:
                 tab=tab,
                 workflow=workflow.name,
                 values=checked,
-                seed=workflow.seed_of(checked),
+                seed=_seed_of(workflow, checked),
                 inputs=tuple(dict.fromkeys(refs)),
             )
         )
@@ -123,7 +124,7 @@ class Desk:
         workflow = self._catalog.workflow(old.workflow)
         values = dict(old.values)
         if new_seed:
-            values.update(dict.fromkeys(workflow.seed_names, "-1"))
+            values.update(dict.fromkeys(_seed_names(workflow), "-1"))
         checked = check(workflow, values, rng=self._rng, prompt_max_chars=self._prompt_max_chars)
         return self._order(
             NewJob(
@@ -132,7 +133,7 @@ class Desk:
                 tab=old.tab,
                 workflow=old.workflow,
                 values=checked,
-                seed=workflow.seed_of(checked),
+                seed=_seed_of(workflow, checked),
                 inputs=old.inputs,
             )
         )
@@ -149,7 +150,7 @@ class Desk:
     def _order(self, new: NewJob) -> Job:
         """Commit the row first, then ring: a lost ring harms nothing, a lost row would."""
         job = self._ledger.create(new)
-        log.info("job accepted", extra={"job_id": job.job_id, "person": job.person})
+        log.info("job accepted", extra={"job": job.job_id, "person": job.person})
         self._doorbell.ring()
         return job
 
@@ -157,8 +158,8 @@ class Desk:
         self, person: str, workflow: Workflow, name: str, value: Any, refs: list[str]
     ) -> Any:
         """Put the files of one parameter into the person's store; other values pass through."""
-        parameter = workflow.parameter(name)
-        if parameter is None or not parameter.takes_file or value in (None, "", []):
+        parameter = workflow.manifest.parameter(name)
+        if parameter is None or not parameter.type.file or value in (None, "", []):
             return value
         given = value if isinstance(value, (list, tuple)) else [value]
         taken = [self._take(person, parameter, one) for one in given]
@@ -190,9 +191,17 @@ class Desk:
         """Count the jobs of everybody that wait for a worker."""
         return self._ledger.waiting()
 
-    def choices(self, tab: str, parameter: str) -> Sequence[tuple[str, str]]:
+    def choices(
+        self, tab: str, parameter: str, language: str = DEFAULT
+    ) -> Sequence[tuple[str, str]]:
         """Give `(label, value)` pairs for a model field, from what the servers really list."""
-        return self._catalog.tab(tab).choices(parameter, self._fleet.choices)
+        form = self._catalog.tab(tab)
+        field = form.parameter(parameter)
+        if field is None:
+            raise StudioError("field_unknown", field=parameter, workflow=tab)
+        if field.picks:
+            return form.model_choices(self._fleet.choices, language)
+        return [(name, name) for name in self._fleet.choices(field.folder or "")]
 
     def servers(self) -> Sequence[ServerView]:
         """Tell how the ComfyUI servers are."""
@@ -255,6 +264,15 @@ class Desk:
         if job.state is State.PROCESSING and latest and latest.state is State.PROCESSING:
             return latest
         return _as_news(job)
+
+
+def _seed_names(workflow: Workflow) -> list[str]:
+    return [p.name for p in workflow.manifest.parameters if p.type is Kind.SEED]
+
+
+def _seed_of(workflow: Workflow, values: Mapping[str, Any]) -> str | None:
+    """Give the seed a job runs with, as exact text; None where a workflow has none."""
+    return next((str(values[name]) for name in _seed_names(workflow)), None)
 
 
 def _as_news(job: Job) -> News:

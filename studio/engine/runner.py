@@ -57,7 +57,7 @@ class Run:
     @property
     def tags(self) -> dict[str, str]:
         """Give what every log line about it carries."""
-        return {"job_id": self.job.job_id, "person": self.job.person}
+        return {"job": self.job.job_id, "person": self.job.person}
 
 
 class Runner:

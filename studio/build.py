@@ -1,0 +1,179 @@
+"""The one place where parts are made and joined. Web and worker processes both use it.
+
+Holds no logic of its own, and nobody below imports it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import time
+from dataclasses import dataclass
+from typing import Final
+
+from studio.engine.accounts import Guests
+from studio.engine.bus import MemoryBus
+from studio.engine.comfy.client import ComfyClient
+from studio.engine.comfy.fleet import Fleet
+from studio.engine.database import Database, migrate, open_database
+from studio.engine.desk import Desk
+from studio.engine.ledger import Ledger
+from studio.engine.media import Media
+from studio.engine.runner import Runner
+from studio.engine.store import Store
+from studio.engine.tasks import Doorbell
+from studio.engine.watcher import Pace
+from studio.engine.workflow import catalog as catalogs
+from studio.engine.workflow.catalog import Catalog
+from studio.practice import PracticeServer
+from studio.settings import DEFAULT_COMFY, Settings
+
+log = logging.getLogger("studio.build")
+
+MB: Final = 1_000_000
+HOUR_S: Final = 3600.0
+DAY_S: Final = 24 * HOUR_S
+
+
+@dataclass(frozen=True, slots=True)
+class Studio:
+    """All parts of one process, joined. `start` before use, `stop` once at the end."""
+
+    settings: Settings
+    database: Database
+    catalog: Catalog
+    ledger: Ledger
+    bus: MemoryBus
+    media: Media
+    store: Store
+    fleet: Fleet
+    runner: Runner
+    doorbell: Doorbell
+    desk: Desk
+    guests: Guests
+    practice: PracticeServer | None
+
+    def start(self) -> None:
+        """Open sockets and start threads: ComfyUI clients, workers, heartbeat, sweeper."""
+        if self.practice is not None:
+            self.practice.start()
+        self.fleet.start()
+        if self.settings.studio_workers:
+            self.runner.start()
+            self.doorbell.start(self.settings.studio_workers)
+            self.doorbell.ring()
+
+    def stop(self) -> None:
+        """Hand running jobs over, close everything."""
+        self.runner.stop()
+        self.doorbell.stop(grace_s=5)
+        self.fleet.stop()
+        if self.practice is not None:
+            self.practice.stop()
+        self.database.close()
+
+
+def build(settings: Settings) -> Studio:
+    """Make and join all parts. Nothing runs, and no socket is open, before `start`."""
+    database = open_database(settings.database_url)
+    migrate(database)
+    secret = settings.studio_secret.get_secret_value()
+    catalog = catalogs.load(settings.workflows_dir)
+    ledger = Ledger(database, max_pending=settings.max_pending_per_person)
+    bus = MemoryBus()
+    media = Media(
+        settings.data_dir / "inputs",
+        max_bytes=settings.max_upload_mb * MB,
+        max_pixels=settings.max_pixels,
+    )
+    store = Store(settings.outputs_dir)
+    practice = None if settings.comfy_urls else _practice(settings, catalog)
+    fleet = _fleet(settings, practice)
+    runner = Runner(
+        ledger=ledger,
+        fleet=fleet,
+        catalog=catalog,
+        store=store,
+        media=media,
+        bus=bus,
+        worker=f"{socket.gethostname()}-{os.getpid()}",
+        pace=Pace(time_limit_s=settings.time_limit_s),
+    )
+    doorbell = Doorbell(
+        settings.data_dir / "queue.db",
+        runner.pump,
+        waiting=ledger.waiting,
+        free_slots=lambda: fleet.free_slots,
+        reap=ledger.reap,
+        take_chore=ledger.take_chore,
+        secret=secret,
+    )
+    fleet.on_change(doorbell.ring)
+    _add_chores(doorbell, store, media, ledger)
+    desk = Desk(
+        catalog=catalog,
+        ledger=ledger,
+        media=media,
+        bus=bus,
+        fleet=fleet,
+        store=store,
+        doorbell=doorbell,
+        prompt_max_chars=settings.prompt_max_chars,
+    )
+    for broken in catalog.broken:
+        log.warning("workflow left out: %s", broken.error())
+    return Studio(
+        settings=settings,
+        database=database,
+        catalog=catalog,
+        ledger=ledger,
+        bus=bus,
+        media=media,
+        store=store,
+        fleet=fleet,
+        runner=runner,
+        doorbell=doorbell,
+        desk=desk,
+        guests=Guests(secret),
+        practice=practice,
+    )
+
+
+def _practice(settings: Settings, catalog: Catalog) -> PracticeServer:
+    """Make the stand-in for a studio that no ComfyUI is configured for; it has every model."""
+    models: dict[str, list[str]] = {}
+    for model in catalog.models.values():
+        models.setdefault(model.folder, []).append(model.file)
+    return PracticeServer(
+        port=_free_port(),
+        pace_s=settings.practice_pace,
+        folder=settings.data_dir / "practice",
+        models=models,
+    )
+
+
+def _fleet(settings: Settings, practice: PracticeServer | None) -> Fleet:
+    urls = settings.comfy_urls or (DEFAULT_COMFY,)
+    return Fleet(
+        [ComfyClient(url, headers=settings.headers_for(url)) for url in urls],
+        stand_in=ComfyClient(practice.url) if practice else None,
+        configured=bool(settings.comfy_urls),
+        slots=settings.comfy_slots,
+    )
+
+
+def _add_chores(doorbell: Doorbell, store: Store, media: Media, ledger: Ledger) -> None:
+    """Name what is tidied now and then, by one process of all."""
+    doorbell.add_chore("drafts", HOUR_S, lambda: store.sweep_drafts(DAY_S))
+    doorbell.add_chore("unknown outputs", DAY_S, lambda: store.sweep_unknown(ledger.kept, DAY_S))
+    doorbell.add_chore(
+        "inputs", HOUR_S, lambda: media.sweep(ledger.inputs_in_use(), DAY_S, time.time())
+    )
+
+
+def _free_port() -> int:
+    """Find a free loopback port, so that the practice server's address is known before it runs."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
