@@ -23,6 +23,7 @@ test: $(VENV)/dev.done
 check: $(VENV)/dev.done
 	$(PY) -m ruff format --check .
 	$(PY) -m ruff check .
+	@rm -f studio/tabs/*.pyi  # Gradio writes them; mypy would read them in place of the code
 	$(PY) -m mypy
 	$(VENV)/bin/lint-imports
 
