@@ -32,16 +32,21 @@ def tree(path: Path) -> ast.Module:
 
 
 def literals(path: Path) -> Iterator[str]:
-    """Every text in the code that is no docstring."""
-    docs = {
+    """Every whole text in the code: no docstring, no part of an f-string."""
+    apart = {
         id(node.body[0].value)
         for node in ast.walk(tree(path))
         if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef))
         and node.body
         and isinstance(node.body[0], ast.Expr)
+    } | {
+        id(part)
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.JoinedStr)
+        for part in node.values
     }
     for node in ast.walk(tree(path)):
-        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docs:
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in apart:
             yield node.value
 
 
