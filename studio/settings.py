@@ -272,11 +272,6 @@ class Settings(BaseSettings):
         return f"sqlite:///{_folder(Path(file))}"
 
     @property
-    def database_path(self) -> Path:
-        """Give the SQLite file of the records."""
-        return Path(self.database_url.removeprefix("sqlite:///"))
-
-    @property
     def secret_values(self) -> tuple[str, ...]:
         """Give everything that must never be seen, for the log to take out."""
         kept = [self.studio_secret.get_secret_value()]

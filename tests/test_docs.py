@@ -124,7 +124,6 @@ def test_every_setting_is_read_by_somebody() -> None:
     by_method = {
         "comfy_token": "headers_for",
         "comfy_headers": "headers_for",
-        "database_url": "database_path",
     }
 
     fields = set(Settings.model_fields) - folded

@@ -238,18 +238,18 @@ def test_relative_folders_are_in_the_project_wherever_the_app_is_started(
     assert made.data_dir == settings.PROJECT / "data"
     assert made.outputs_dir == settings.PROJECT / "pictures"
     assert made.workflows_dir == settings.PROJECT / "workflows"
-    assert made.database_path == settings.PROJECT / "data" / "studio.db"
+    assert made.database_url == f"sqlite:///{settings.PROJECT}/data/studio.db"
 
 
 @pytest.mark.parametrize(
-    ("url", "path"),
+    ("url", "whole"),
     [
-        ("sqlite:///records.db", settings.PROJECT / "records.db"),
-        ("sqlite:////srv/studio/records.db", Path("/srv/studio/records.db")),
+        ("sqlite:///records.db", f"sqlite:///{settings.PROJECT}/records.db"),
+        ("sqlite:////srv/studio/records.db", "sqlite:////srv/studio/records.db"),
     ],
 )
-def test_the_records_lie_where_the_database_url_says(load: Load, url: str, path: Path) -> None:
-    assert load(database_url=url).database_path == path
+def test_the_records_lie_where_the_database_url_says(load: Load, url: str, whole: str) -> None:
+    assert load(database_url=url).database_url == whole
 
 
 def test_in_a_space_the_page_is_reachable_from_outside_unless_told_otherwise(
@@ -262,7 +262,7 @@ def test_in_a_space_the_page_is_reachable_from_outside_unless_told_otherwise(
 
 
 def test_the_records_lie_in_the_data_folder_by_default(load: Load, tmp_path: Path) -> None:
-    assert load().database_path == tmp_path / "data_dir" / "studio.db"
+    assert load().database_url == f"sqlite:///{tmp_path}/data_dir/studio.db"
 
 
 def test_a_secret_is_made_on_the_first_start_and_kept_for_this_user_only(
