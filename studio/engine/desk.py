@@ -18,9 +18,9 @@ from typing import Any, Final
 
 from studio.engine.bus import MemoryBus
 from studio.engine.comfy.fleet import Fleet
-from studio.engine.jobs import Job, NewJob, News, State
+from studio.engine.jobs import Job, NewJob, News, Output, State
 from studio.engine.ledger import Ledger
-from studio.engine.media import Media
+from studio.engine.media import Media, thumbnail
 from studio.engine.reporter import SEQ_PER_ATTEMPT
 from studio.engine.store import Store
 from studio.engine.tasks import Doorbell
@@ -222,7 +222,8 @@ class Desk:
         """Find a kept file of this person's job by its `Output.name`, or raise `file_unknown`."""
         for output in self._ledger.get(job_id, person=person).outputs:
             if output.name == name:
-                return self._store.thumbnail(output) if thumbnail else self._store.path(output)
+                kept = self._store.path(output)
+                return _thumbnail_of(kept, output) if thumbnail else kept
         raise StudioError("file_unknown", name=name)
 
     def input_file(self, person: str, ref: str) -> Path:
@@ -264,6 +265,16 @@ class Desk:
         if job.state is State.PROCESSING and latest and latest.state is State.PROCESSING:
             return latest
         return _as_news(job)
+
+
+def _thumbnail_of(kept: Path, output: Output) -> Path:
+    """Give a picture's thumbnail, made at the first asking; it lies, and goes, with its picture."""
+    if output.kind != "image":
+        raise StudioError("file_unknown", name=output.name)
+    small = kept.parent / ".thumbs" / f"{kept.name}.webp"
+    if not small.is_file():
+        thumbnail(kept, small)
+    return small
 
 
 def _seed_names(workflow: Workflow) -> list[str]:

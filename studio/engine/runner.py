@@ -28,6 +28,7 @@ from studio.engine.store import Draft, Store
 from studio.engine.watcher import Life, Pace, Stale, Stopping, Watcher, Why
 from studio.engine.workflow.binding import bind
 from studio.engine.workflow.catalog import Catalog
+from studio.engine.workflow.graph import titles
 from studio.errors import StudioError
 
 log = logging.getLogger("studio.runner")
@@ -232,7 +233,7 @@ class Runner:
 
     def _progress(self, run: Run, prompt: Mapping[str, Any]) -> Progress:
         typical_s = self._ledger.typical_s(run.job.workflow)
-        return Progress(prompt, typical_s=typical_s, now=self._clock())
+        return Progress(prompt, titles(prompt), typical_s, self._clock())
 
     def _submit(
         self,
