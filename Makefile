@@ -3,7 +3,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$p" && break; done)
 VENV := .venv
 PY := $(VENV)/bin/python
-PIP := $(PY) -m pip --disable-pip-version-check install
+PIP := $(PY) -m pip --disable-pip-version-check --quiet install
 
 .PHONY: help run test check clean
 
@@ -34,6 +34,7 @@ clean:
 $(VENV)/made.done:
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or later is needed. If it has another name: make run PYTHON=/path/to/python" >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || sh .ci/needs venv
+	@echo "Making $(VENV) and installing what is needed: once, a minute or two."
 	$(PYTHON) -m venv --clear $(VENV)
 	@touch $@
 
