@@ -1,0 +1,444 @@
+"""Files coming in: told apart by content, pictures made plain, each stored once per person.
+
+The one rule for pictures: what is stored is an 8-bit RGB picture, upright, in sRGB, as PNG and
+without any metadata, since ComfyUI's LoadImage heeds neither profiles nor transparency.
+
+- turned by its EXIF orientation: turned upright, the tag is gone;
+- transparent (alpha channel, palette or colour key): laid onto white, and noted; LoadImage would
+  show whatever colour lies hidden under the transparent parts;
+- palette, grey, 1-bit, CMYK, LAB, YCbCr: the colours they stand for, by their ICC profile if any;
+- 16 bits a channel: scaled to 8; 32-bit whole numbers are read as 0 to 65535, floats as 0 to 1;
+- animated or of several pages: the first frame, and noted;
+- where the PNG would be larger than an upload may be: JPEG at quality 95 instead, and noted.
+
+Sound and video are kept byte by byte. Knows no jobs.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import math
+import os
+import re
+import struct
+import uuid
+import zlib
+from collections.abc import Callable, Container, Mapping
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import BinaryIO, Final
+
+import av
+import numpy as np
+from PIL import Image, ImageCms
+
+from studio.errors import StudioError
+
+try:
+    import pillow_heif
+except ImportError:  # the codec is not there: HEIC is refused as a type that cannot be used
+    _HEIC = False
+else:
+    pillow_heif.register_heif_opener()
+    _HEIC = True
+
+_PICTURES: Final = "JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF" + (", HEIC" if _HEIC else "")
+ALLOWED: Final = f"{_PICTURES}; WAV, MP3, FLAC, OGG, M4A; MP4, MOV, WebM, MKV"
+
+NOTE_FIRST_FRAME: Final = "note.first_frame"
+NOTE_WHITE: Final = "note.transparency_white"
+NOTE_JPEG: Final = "note.saved_as_jpeg"
+
+# What decoders raise on damaged bytes, beside their own errors.
+_DAMAGE: Final = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    IndexError,
+    KeyError,
+    EOFError,
+    OverflowError,
+    MemoryError,
+    RuntimeError,
+    struct.error,
+    zlib.error,
+)
+_BOMB: Final = (Image.DecompressionBombError, Image.DecompressionBombWarning)
+_REF: Final = re.compile(r"[0-9a-f]{64}\.[a-z0-9]{2,4}")
+_HEAD_BYTES: Final = 512
+_CHUNK_BYTES: Final = 1 << 20
+_ORIENTATION: Final = 0x0112
+_UPRIGHT: Final[Mapping[int, Image.Transpose]] = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class InputFile:
+    """One stored file. `ref` is `<sha256>.<ext>` of the stored bytes; px are 0 for sound.
+
+    `notes` are text keys of what was changed; `seconds` is the length of sound or video, 0 where
+    the file does not say it.
+    """
+
+    ref: str
+    kind: str
+    mime: str
+    size_bytes: int
+    width_px: int
+    height_px: int
+    original_name: str
+    notes: tuple[str, ...] = ()
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Sniffed:
+    """What the first bytes say: `picture` is Pillow's format, `stream` is FFmpeg's demuxer."""
+
+    ext: str
+    mime: str
+    picture: str = ""
+    stream: str = ""
+
+
+class Media:
+    """The store of files that people gave, in `folder`, one folder a person.
+
+    `max_bytes` bounds a file, `max_pixels` a picture; both before anything is decoded.
+    """
+
+    def __init__(self, folder: Path, *, max_bytes: int, max_pixels: int) -> None:
+        self._folder = folder
+        self._max_bytes = max_bytes
+        self._max_pixels = max_pixels
+
+    def take(self, person: str, source: Path, original_name: str) -> InputFile:
+        """Check, make plain and store a file; the same content is stored once.
+
+        Raises `file_unknown`, `file_too_large`, `file_type_unsupported`, `file_broken` or
+        `picture_too_large`. `source` is only read.
+        """
+        name = shown_name(original_name)
+        size = self._size(source, name)
+        with source.open("rb") as file:
+            kind = sniff(file.read(_HEAD_BYTES))
+        if size == 0:
+            raise StudioError("file_broken", name=name)
+        if kind is None:
+            raise StudioError("file_type_unsupported", name=name, allowed=ALLOWED)
+        if kind.picture:
+            return self._take_picture(person, source, name, kind)
+        return self._take_stream(person, source, name, kind)
+
+    def path(self, person: str, ref: str) -> Path:
+        """Find a stored file of this person, or raise `file_unknown`."""
+        path = self._home(person) / ref
+        if not _REF.fullmatch(ref) or not path.is_file():
+            raise StudioError("file_unknown")
+        return path
+
+    def open(self, person: str, ref: str) -> BinaryIO:
+        """Open a stored file of this person for reading, or raise `file_unknown`."""
+        return self.path(person, ref).open("rb")
+
+    def sweep(self, keep: Container[str], older_than_s: float, now: float) -> int:
+        """Remove files not in `keep` and last taken over `older_than_s` ago; give how many.
+
+        `now` is in epoch seconds. Halves of files that a stopped process left go the same way.
+        """
+        removed = 0
+        for path in self._folder.glob("*/*"):
+            if path.name in keep or now - path.stat().st_mtime <= older_than_s:
+                continue
+            path.unlink(missing_ok=True)
+            removed += 1
+        return removed
+
+    def _home(self, person: str) -> Path:
+        # A person's id is not ours to trust as a folder name.
+        return self._folder / hashlib.sha256(person.encode()).hexdigest()[:32]
+
+    def _size(self, source: Path, name: str) -> int:
+        if not source.is_file():
+            raise StudioError("file_unknown")
+        size = source.stat().st_size
+        if size > self._max_bytes:
+            raise StudioError(
+                "file_too_large", name=name, size_mb=_mb(size), max_mb=_mb(self._max_bytes)
+            )
+        return size
+
+    def _take_picture(self, person: str, source: Path, name: str, sniffed: _Sniffed) -> InputFile:
+        picture, notes = self._decoded(source, name, sniffed)
+        mime = "image/png"
+        ref, size = self._keep(
+            person, "png", lambda file: picture.save(file, "PNG", compress_level=1)
+        )
+        if size > self._max_bytes:
+            (self._home(person) / ref).unlink(missing_ok=True)
+            mime, notes = "image/jpeg", (*notes, NOTE_JPEG)
+            ref, size = self._keep(
+                person, "jpg", lambda file: picture.save(file, "JPEG", quality=95, subsampling=0)
+            )
+        return InputFile(ref, "image", mime, size, picture.width, picture.height, name, notes)
+
+    def _decoded(
+        self, source: Path, name: str, sniffed: _Sniffed
+    ) -> tuple[Image.Image, tuple[str, ...]]:
+        if sniffed.picture == "HEIF" and not _HEIC:
+            raise StudioError("file_type_unsupported", name=name, allowed=ALLOWED)
+        try:
+            with Image.open(source, formats=[sniffed.picture]) as picture:
+                self._refuse_bomb(picture.width * picture.height, name)
+                return plain_picture(picture)
+        except _BOMB as exc:
+            self._refuse_bomb(int((re.findall(r"\d+", str(exc)) or ["0"])[0]), name)
+            raise StudioError("file_broken", name=name, details=str(exc)) from exc
+        except _DAMAGE as exc:
+            raise StudioError("file_broken", name=name, details=repr(exc)) from exc
+
+    def _refuse_bomb(self, pixels: int, name: str) -> None:
+        if pixels > self._max_pixels:
+            raise StudioError(
+                "picture_too_large",
+                name=name,
+                megapixels=_mega(pixels),
+                max_megapixels=_mega(self._max_pixels),
+            )
+
+    def _take_stream(self, person: str, source: Path, name: str, sniffed: _Sniffed) -> InputFile:
+        kind, width, height, seconds = _probe(source, name, sniffed)
+        with source.open("rb") as file:
+            ref, size = self._keep(person, sniffed.ext, lambda into: _copy(file, into))
+        mime = sniffed.mime if kind == "video" else sniffed.mime.replace("video/", "audio/")
+        return InputFile(ref, kind, mime, size, width, height, name, (), seconds)
+
+    def _keep(self, person: str, ext: str, write: Callable[[BinaryIO], None]) -> tuple[str, int]:
+        """Write to a file of its own, then give it the name of its content, all at once."""
+        home = self._home(person)
+        home.mkdir(parents=True, exist_ok=True)
+        part = home / f"{uuid.uuid4().hex}.part"
+        try:
+            with part.open("w+b") as file:
+                write(file)
+                file.flush()
+                os.fsync(file.fileno())
+                file.seek(0)
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            ref = f"{digest}.{ext}"
+            size = part.stat().st_size
+            part.replace(home / ref)  # the same content, if it was there: and it counts as new
+        except OSError as exc:
+            raise _unwritten(exc) from exc
+        finally:
+            part.unlink(missing_ok=True)
+        return ref, size
+
+
+def thumbnail(source: Path, into: Path, side_px: int = 512) -> None:
+    """Write a WebP of at most `side_px` on its longer side, upright; raises `file_broken`."""
+    part = into.with_name(f"{uuid.uuid4().hex}.part")
+    try:
+        with Image.open(source) as picture:
+            picture.draft("RGB", (side_px, side_px))
+            picture.load()
+            shown = _upright(picture)
+        mode = "RGBA" if shown.has_transparency_data else "RGB"
+        shown = shown.convert(mode)
+        shown.thumbnail((side_px, side_px), Image.Resampling.LANCZOS)
+        into.parent.mkdir(parents=True, exist_ok=True)
+        shown.save(part, "WEBP", quality=82, method=4)
+        part.replace(into)
+    except (*_DAMAGE, *_BOMB) as exc:
+        raise StudioError("file_broken", name=source.name, details=repr(exc)) from exc
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def plain_picture(picture: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
+    """Apply this module's rule to an opened picture; give 8-bit RGB and the notes."""
+    notes: tuple[str, ...] = ()
+    # A phone's MPO holds a second view for depth, not an animation.
+    if getattr(picture, "n_frames", 1) > 1 and picture.format != "MPO":
+        notes = (NOTE_FIRST_FRAME,)
+    picture.seek(0)
+    picture.load()
+    profile = picture.info.get("icc_profile")
+    whole = _upright(picture)
+    if whole.has_transparency_data:
+        whole, showed_through = _onto_white(whole)
+        notes += (NOTE_WHITE,) if showed_through else ()
+    plain = _to_srgb(whole, profile)
+    plain.info = {}  # Pillow would write a profile or comment found here
+    return plain, notes
+
+
+def sniff(head: bytes) -> _Sniffed | None:
+    """Tell a file's type by its first 512 bytes; None for what cannot be used here."""
+    if head.startswith(_MATROSKA) and b"webm" in head[:64]:
+        return _Sniffed("webm", "video/webm", stream="matroska")
+    for start, found in _STARTS:
+        if head.startswith(start):
+            return found
+    if head[:4] == b"RIFF":
+        return _RIFF.get(head[8:12])
+    if head[4:8] == b"ftyp":
+        return _iso(head)
+    if head[:2] == b"BM" and head[14:18] in _BMP_HEADERS:
+        return _Sniffed("bmp", "image/bmp", picture="BMP")
+    # An MPEG audio frame: 11 set bits, then layer III or II.
+    if len(head) > 2 and head[0] == 0xFF and head[1] & 0xE6 in (0xE2, 0xE4):
+        return _MP3
+    return None
+
+
+def shown_name(name: str) -> str:
+    """Make a given file name fit to show: no folders, no control marks, at most 120 characters."""
+    last = re.split(r"[/\\]", name)[-1]
+    clean = re.sub(r"[\x00-\x1f\x7f\u202a-\u202e\u2066-\u2069\ud800-\udfff]", "", last).strip()
+    return clean[-120:] or "file"
+
+
+_MATROSKA: Final = b"\x1a\x45\xdf\xa3"
+_MP3: Final = _Sniffed("mp3", "audio/mpeg", stream="mp3")
+_STARTS: Final = (
+    (b"\x89PNG\r\n\x1a\n", _Sniffed("png", "image/png", picture="PNG")),
+    (b"\xff\xd8\xff", _Sniffed("jpg", "image/jpeg", picture="JPEG")),
+    (b"GIF87a", _Sniffed("gif", "image/gif", picture="GIF")),
+    (b"GIF89a", _Sniffed("gif", "image/gif", picture="GIF")),
+    (b"II*\x00", _Sniffed("tiff", "image/tiff", picture="TIFF")),
+    (b"MM\x00*", _Sniffed("tiff", "image/tiff", picture="TIFF")),
+    (b"II+\x00", _Sniffed("tiff", "image/tiff", picture="TIFF")),
+    (b"MM\x00+", _Sniffed("tiff", "image/tiff", picture="TIFF")),
+    (b"ID3", _MP3),
+    (b"fLaC", _Sniffed("flac", "audio/flac", stream="flac")),
+    (b"OggS", _Sniffed("ogg", "video/ogg", stream="ogg")),
+    (_MATROSKA, _Sniffed("mkv", "video/x-matroska", stream="matroska")),
+)
+_RIFF: Final = {
+    b"WEBP": _Sniffed("webp", "image/webp", picture="WEBP"),
+    b"WAVE": _Sniffed("wav", "audio/wav", stream="wav"),
+}
+_BMP_HEADERS: Final = {struct.pack("<I", size) for size in (12, 40, 52, 56, 64, 108, 124)}
+_AVIF: Final = frozenset({b"avif", b"avis"})
+_HEIF: Final = frozenset(
+    {b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"hevm", b"hevs", b"mif1", b"msf1"}
+)
+
+
+def _iso(head: bytes) -> _Sniffed:
+    """Tell AVIF, HEIC and MP4 apart by the brands of the first box (ISO 14496-12)."""
+    end = min(int.from_bytes(head[:4], "big"), len(head))
+    brands = {head[8:12], *(head[at : at + 4] for at in range(16, end - 3, 4))}
+    if brands & _AVIF:
+        return _Sniffed("avif", "image/avif", picture="AVIF")
+    if brands & _HEIF:
+        return _Sniffed("heic", "image/heic", picture="HEIF")
+    if head[8:12] == b"qt  ":
+        return _Sniffed("mov", "video/quicktime", stream="mov")
+    return _Sniffed("mp4", "video/mp4", stream="mov")
+
+
+# --- pictures ---
+
+
+def _turned(picture: Image.Image) -> Image.Transpose | None:
+    """Tell how a loaded picture must be turned; Pillow itself turns TIFFs as it loads them."""
+    try:
+        return _UPRIGHT.get(picture.getexif().get(_ORIENTATION, 1))
+    except _DAMAGE:
+        return None  # damaged metadata of a sound picture
+
+
+def _upright(picture: Image.Image) -> Image.Image:
+    """Give a loaded picture upright and with 8 bits a channel."""
+    turn = _turned(picture)
+    shallow = _eight_bits(picture)
+    return shallow if turn is None else shallow.transpose(turn)
+
+
+def _eight_bits(picture: Image.Image) -> Image.Image:
+    """Scale deep pictures to 8 bits; Pillow's own conversion would clip them to white."""
+    if not picture.mode.startswith("I") and picture.mode != "F":
+        return picture
+    scale = 255.0 if picture.mode == "F" else 1.0 / 257.0
+    pixels = np.nan_to_num(np.asarray(picture, dtype=np.float32)) * scale
+    return Image.fromarray(np.clip(np.rint(pixels), 0, 255).astype(np.uint8))
+
+
+def _onto_white(picture: Image.Image) -> tuple[Image.Image, bool]:
+    """Lay a picture onto white; tell whether any of the white is to be seen."""
+    over = picture.convert("RGBA")
+    lowest, _ = over.getchannel("A").getextrema()
+    white = Image.new("RGBA", over.size, (255, 255, 255, 255))
+    return Image.alpha_composite(white, over).convert("RGB"), lowest != 255
+
+
+def _to_srgb(picture: Image.Image, profile: object) -> Image.Image:
+    if isinstance(profile, bytes) and profile and picture.mode in ("RGB", "CMYK"):
+        try:
+            given = ImageCms.ImageCmsProfile(BytesIO(profile))
+            if "sRGB" not in ImageCms.getProfileDescription(given):
+                ours = ImageCms.createProfile("sRGB")
+                turned = ImageCms.profileToProfile(picture, given, ours, outputMode="RGB")
+                return turned or picture.convert("RGB")
+        except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
+            pass  # a damaged profile of a sound picture: its plain numbers are the best guess
+    return picture.convert("RGB")
+
+
+# --- sound and video ---
+
+
+def _probe(source: Path, name: str, sniffed: _Sniffed) -> tuple[str, int, int, float]:
+    """Give kind, width, height and seconds of a stream file, or raise `file_broken`.
+
+    The demuxer is named: left to guess, FFmpeg would also follow playlists to other places.
+    """
+    try:
+        with av.open(str(source), format=sniffed.stream) as container:
+            seconds = container.duration / av.time_base if container.duration else 0.0
+            # A cover picture inside a song is a video stream of one frame: no video.
+            pictures = [s for s in container.streams.video if not _cover(s)]
+            if pictures:
+                return "video", pictures[0].width, pictures[0].height, seconds
+            if container.streams.audio:
+                return "audio", 0, 0, seconds
+    except (av.FFmpegError, *_DAMAGE) as exc:
+        raise StudioError("file_broken", name=name, details=repr(exc)) from exc
+    raise StudioError("file_broken", name=name, details="no sound and no picture in it")
+
+
+def _cover(stream: av.video.stream.VideoStream) -> bool:
+    return bool(stream.disposition & av.stream.Disposition.attached_pic)
+
+
+# --- small things ---
+
+
+def _copy(source: BinaryIO, into: BinaryIO) -> None:
+    while chunk := source.read(_CHUNK_BYTES):
+        into.write(chunk)
+
+
+def _unwritten(exc: OSError) -> StudioError:
+    full = exc.errno in (errno.ENOSPC, errno.EDQUOT)
+    return StudioError("disk_full" if full else "internal", details=repr(exc))
+
+
+def _mb(size_bytes: int) -> str:
+    return f"{math.ceil(size_bytes / 1e5) / 10:g}"
+
+
+def _mega(pixels: int) -> str:
+    return f"{math.ceil(pixels / 1e5) / 10:g}"
