@@ -67,7 +67,7 @@ class ServerStatus:
 
 
 class Slot:
-    """The right to keep one prompt on a server. Give it back with `release`, or leave the `with`."""
+    """The right to keep one prompt on a server. Give it back with `release`, or use `with`."""
 
     def __init__(self, server: Server, give_back: Callable[[], None]) -> None:
         self.server = server

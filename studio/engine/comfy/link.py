@@ -215,9 +215,12 @@ class Link:
         return reader.text(frame.data) if opcode == _TEXT else reader.binary(frame.data)
 
     def _down(self, reason: str) -> None:
-        """Tell once that the socket is gone."""
-        if self._up.is_set():
-            self._up.clear()
+        """Tell once that the socket is gone; not when we closed it ourselves."""
+        was_up = self._up.is_set()
+        self._up.clear()
+        if self._stopped.is_set():
+            return
+        if was_up:
             log.warning("lost the socket to %s: %s", self._address.name, reason)
             self._hear(Lost(reason))
         else:

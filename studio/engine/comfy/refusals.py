@@ -55,10 +55,16 @@ def refusal(answer: object, prompt: Mapping[str, Any]) -> StudioError:
     for node in sorted(node_errors, key=_place_in(prompt)):
         for fault in _list(_map(node_errors[node]).get("errors")):
             return _of_input(node, _map(fault), prompt, details)
-    reason = _clean(_text(error.get("details"))) or _clean(_text(error.get("message")))
-    if not reason and isinstance(body.get("error") or answer, str):
-        reason = _clean(str(body.get("error") or answer))
-    return StudioError("prompt_refused", details=details, reason=reason or "?")
+    return StudioError("prompt_refused", details=details, reason=_as_a_whole(answer, error))
+
+
+def _as_a_whole(answer: object, error: Mapping[str, Any]) -> str:
+    """Say what is wrong with the graph as such; some answers hold a mere text (9, 37)."""
+    message, told = _clean(_text(error.get("message"))), _clean(_text(error.get("details")))
+    text = _map(answer).get("error", answer)
+    if not message and not told and isinstance(text, str):
+        return _clean(text) or "?"
+    return " ".join(dict.fromkeys(part for part in (message, told) if part)) or "?"
 
 
 def failure(failed: Failed, prompt: Mapping[str, Any] | None = None) -> StudioError:
@@ -119,10 +125,17 @@ def _of_input(
         return StudioError(
             "missing_model", details=details, model=value, choices=", ".join(choices), **named
         )
-    reason = _clean(_text(fault.get("details"))) or _clean(_text(fault.get("message"))) or "?"
     return StudioError(
-        "prompt_refused", details=details, reason=f"{named['node']}: {reason}", **named
+        "prompt_refused", details=details, reason=f"{named['node']}: {_said(fault)}", **named
     )
+
+
+def _said(fault: Mapping[str, Any]) -> str:
+    """Join what a fault says: `details` are a sentence, or only the input's name, or empty."""
+    message, told = _clean(_text(fault.get("message"))), _clean(_text(fault.get("details")))
+    if told and " " not in told:
+        return f"{told}: {message}" if message else told
+    return told or message or "?"
 
 
 def _is_model(value: object) -> bool:
