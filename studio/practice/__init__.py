@@ -2,3 +2,8 @@
 
 Shares no code with `studio.engine`: a double that shared our parser would share its faults.
 """
+
+from studio.practice.faults import Faults
+from studio.practice.server import PracticeServer, Profile
+
+__all__ = ["Faults", "PracticeServer", "Profile"]
