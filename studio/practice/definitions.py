@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable, Mapping
-from functools import cache
+from functools import cache, partial
 from importlib import resources
 from typing import Any, Final
 
@@ -72,11 +72,14 @@ class Definitions:
         wanted: dict[str, Callable[[], list[str]]] = {}
         for (owner, name), folder in _MODEL_INPUTS.items():
             if owner == class_type:
-                wanted[name] = lambda folder=folder: self._folders.listed(folder) or []  # type: ignore[misc]
+                wanted[name] = partial(self._models, folder)
         for (owner, name), endings in _FILE_INPUTS.items():
             if owner == class_type:
-                wanted[name] = lambda endings=endings: self._folders.inputs(endings)  # type: ignore[misc]
+                wanted[name] = partial(self._folders.inputs, endings)
         return {name: make() for name, make in wanted.items()}
+
+    def _models(self, folder: str) -> list[str]:
+        return self._folders.listed(folder) or []
 
 
 def _put_options(node: Definition, name: str, options: list[str]) -> None:

@@ -6,10 +6,9 @@ import colorsys
 import io
 import math
 import random
-from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +19,8 @@ Pixels = npt.NDArray[np.uint8]
 MARK: Final = "PRACTICE"
 MARK_CJK: Final = "練習"
 PREVIEW_SIDE: Final = 512
+_SKIES: Final = (0.52, 0.56, 0.6, 0.66, 0.74, 0.82, 0.92, 0.98, 0.04, 0.08)
+"""Hues a sky may have."""
 _DRIFT_PX: Final = 4
 """How far a film's view moves between two frames."""
 _FONTS: Final = (
@@ -70,7 +71,7 @@ def _film(width: int, height: int, count: int, *, seed: int, text: str, mark: bo
 def landscape(width: int, height: int, *, seed: int, text: str) -> Pixels:
     """Draw a view of sky, sun and hills; seed and text decide all of it."""
     dice = random.Random(f"{seed}|{text}")  # noqa: S311 - a picture, not a secret
-    hue = dice.random()
+    hue = dice.choice(_SKIES)
     view = _sky(width, height, hue)
     _sun(view, dice, hue)
     layers = dice.randint(3, 5)
@@ -125,9 +126,11 @@ def stamped(view: Pixels, text: str, *, mark: bool = True) -> Pixels:
 
 
 def _covered(view: Pixels, cover: npt.NDArray[np.uint16]) -> Pixels:
-    alpha = cover[..., 3:]
-    mixed = (view * (255 - alpha) + cover[..., :3] * alpha) // 255
-    return mixed.astype(np.uint8)
+    rows = np.flatnonzero(cover[..., 3].any(axis=1))
+    alpha = cover[rows, :, 3:]
+    made = view.copy()
+    made[rows] = (view[rows] * (255 - alpha) + cover[rows, :, :3] * alpha) // 255
+    return made
 
 
 def _cover(width: int, height: int, text: str) -> npt.NDArray[np.uint16]:
@@ -160,7 +163,9 @@ def _caption(pen: ImageDraw.ImageDraw, width: int, height: int, text: str) -> No
         words = words[: int(len(words) * 0.9)].rstrip(" …") + "…" if len(words) > 4 else ""
     foot = int(size * 2)
     pen.rectangle([0, height - foot, width, height], fill=(20, 20, 24, 150))
-    pen.text((width * 0.04, height - foot + size * 0.4), words, font=font, fill=(255, 255, 255, 230))
+    pen.text(
+        (width * 0.04, height - foot + size * 0.4), words, font=font, fill=(255, 255, 255, 230)
+    )
 
 
 def _fitting(words: str, width: float, height: float) -> Font:
@@ -199,7 +204,7 @@ def preview(view: Pixels, done: float, *, seed: int) -> bytes:
     return buffer.getvalue()
 
 
-def toward(views: Pixels, guides: Sequence[Any], share: float) -> Pixels:
+def toward(views: Pixels, guides: Pixels, share: float) -> Pixels:
     """Mix drawn views with given pictures (H×W×3 uint8) of the same size; `share` is the views'."""
     made = [
         (view * share + guides[place % len(guides)] * (1 - share)).astype(np.uint8)

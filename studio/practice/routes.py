@@ -134,12 +134,11 @@ class Routes:
             return await handler(request)
         except web.HTTPException:
             raise
-        except Exception:
-            # The edge of a request: a broken body is a 500 in plain text, never JSON.
+        except Exception:  # noqa: BLE001 - the edge of a request: a broken body is a 500 in plain text
             _log.debug("%s %s answered 500", request.method, request.path, exc_info=True)
             return web.Response(status=500, text=_BROKE, headers={"Connection": "close"})
 
-    async def nothing(self, request: web.Request) -> web.Response:
+    async def nothing(self, _request: web.Request) -> web.Response:
         """Answer an empty 404."""
         return web.Response(status=404, content_type="application/octet-stream")
 
@@ -152,7 +151,7 @@ class Routes:
 
         return await self._server.hub.connect(request, greet, self._features())
 
-    async def front_page(self, request: web.Request) -> web.Response:
+    async def front_page(self, _request: web.Request) -> web.Response:
         """Say what this is, to a person who opens the address."""
         text = (
             "<!doctype html><meta charset=utf-8><title>Practice server</title>"
@@ -164,7 +163,7 @@ class Routes:
 
     # prompts
 
-    async def prompt_status(self, request: web.Request) -> web.Response:
+    async def prompt_status(self, _request: web.Request) -> web.Response:
         """Tell the queue's length."""
         remaining = self._server.worker.queue.remaining()
         return web.json_response({"exec_info": {"queue_remaining": remaining}})
@@ -194,7 +193,7 @@ class Routes:
         ticket = _ticket(body, graph, number, prompt_id, verdict.outputs)
         self._accept(ticket)
         if self._server.faults.take_loss() and request.transport is not None:
-            request.transport.abort()  # type: ignore[attr-defined]
+            request.transport.abort()
         return web.json_response(
             {"prompt_id": prompt_id, "number": number, "node_errors": verdict.node_errors}
         )
@@ -229,7 +228,7 @@ class Routes:
         )
         self._server.worker.submit(ticket)
 
-    async def queue(self, request: web.Request) -> web.Response:
+    async def queue(self, _request: web.Request) -> web.Response:
         """Show what runs and waits."""
         return web.json_response(self._server.worker.queue.shown())
 
@@ -338,7 +337,7 @@ class Routes:
         found = {class_type: definitions.get(class_type)} if class_type in definitions else {}
         return web.json_response(found)
 
-    async def models(self, request: web.Request) -> web.Response:
+    async def models(self, _request: web.Request) -> web.Response:
         """List the folder kinds."""
         return web.json_response(list(MODEL_FOLDERS))
 
@@ -349,12 +348,12 @@ class Routes:
             return web.Response(status=404)
         return web.json_response([name for name in listed if name != "pixel_space"])
 
-    async def embeddings(self, request: web.Request) -> web.Response:
+    async def embeddings(self, _request: web.Request) -> web.Response:
         """List embeddings, names without ending."""
         listed = self._server.folders.listed("embeddings") or []
         return web.json_response([Path(name).with_suffix("").as_posix() for name in listed])
 
-    async def features(self, request: web.Request) -> web.Response:
+    async def features(self, _request: web.Request) -> web.Response:
         """Tell what the server can do."""
         return web.json_response(self._features())
 
@@ -365,10 +364,14 @@ class Routes:
             "extension": {"manager": {"supports_v4": True}},
         }
         if self._server.newer:
-            features |= {"assets": True, "node_replacements": True, "supports_model_type_tags": True}
+            features |= {
+                "assets": True,
+                "node_replacements": True,
+                "supports_model_type_tags": True,
+            }
         return features
 
-    async def system_stats(self, request: web.Request) -> web.Response:
+    async def system_stats(self, _request: web.Request) -> web.Response:
         """Tell version and memory."""
         system: dict[str, Any] = {
             "os": "linux",
@@ -396,7 +399,7 @@ class Routes:
         }
         return web.json_response({"system": system, "devices": [device]})
 
-    async def users(self, request: web.Request) -> web.Response:
+    async def users(self, _request: web.Request) -> web.Response:
         """Tell that there are no users."""
         return web.json_response({"storage": "server", "migrated": False})
 
@@ -406,7 +409,7 @@ class Routes:
             return web.Response(status=400, text="Directory not provided")
         return web.Response(status=404)
 
-    async def empty_object(self, request: web.Request) -> web.Response:
+    async def empty_object(self, _request: web.Request) -> web.Response:
         """Answer `{}`."""
         return web.json_response({})
 

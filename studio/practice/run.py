@@ -238,9 +238,7 @@ class Run:
 
     def _progress(self, node: str, value: float, maximum: float, state: str) -> None:
         prompt_id = self.ticket.prompt_id
-        made = node_state(
-            node, prompt_id, value=float(value), maximum=float(maximum), state=state
-        )
+        made = node_state(node, prompt_id, value=float(value), maximum=float(maximum), state=state)
         self._states[node] = made
         data = {"prompt_id": prompt_id, "nodes": dict(self._states)}
         # Broadcast when the prompt has no client: a frame for None goes to everybody.

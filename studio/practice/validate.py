@@ -158,9 +158,7 @@ class _Check:
         found.valid = upstream and not found.faults
         return found
 
-    def _input(
-        self, entry: _Entry, inputs: dict[str, Any], class_type: str, found: _Found
-    ) -> bool:
+    def _input(self, entry: _Entry, inputs: dict[str, Any], class_type: str, found: _Found) -> bool:
         """Check one input; gives False when the node it links to is invalid."""
         if entry.name not in inputs:
             if entry.required:

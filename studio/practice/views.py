@@ -8,7 +8,7 @@ import os
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from aiohttp import web
 from PIL import Image
@@ -105,7 +105,7 @@ def _channel(path: Path, channel: str, headers: dict[str, str]) -> web.Response:
     return web.Response(body=buffer.getvalue(), content_type="image/png", headers=headers)
 
 
-def asset(path: Path) -> dict[str, object]:
+def asset(path: Path) -> dict[str, Any]:
     """Describe a file as later versions' upload answers do; only the form of the hash is theirs."""
     kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
     return {

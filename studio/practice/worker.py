@@ -107,8 +107,7 @@ class Worker:
                 self._one(ticket)
             except DeadError:
                 return
-            except Exception:
-                # The edge of the loop: a fault of this stand-in must not stop later prompts.
+            except Exception:  # noqa: BLE001 - the loop's edge: later prompts must still run
                 _log.exception("practice run of %s broke", ticket.prompt_id)
                 self.queue.leave(ticket)
 

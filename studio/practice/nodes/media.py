@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -15,9 +15,6 @@ from studio.practice.nodes.registry import node
 from studio.practice.nodes.saving import item, named, temp_prefix, texts
 from studio.practice.nodes.scale import bytes_of
 from studio.practice.nodes.values import Context, Film, NodeError, Picture, Result, Sound
-
-if TYPE_CHECKING:
-    import av
 
 _MP3 = {"V0": {"q": "1"}, "128k": {"b": "128000"}, "320k": {"b": "320000"}}
 _OPUS_RATES = (8000, 12000, 16000, 24000, 48000)
@@ -126,7 +123,7 @@ def _saved(
     with av.open(str(names.folder / filename), "w") as file:
         for key, value in texts(ctx):
             file.metadata[key] = value
-        stream = file.add_stream(codec, rate=rate, options=options)
+        stream: Any = file.add_stream(codec, rate=rate, options=options)
         stream.layout = _layout(audio)
         _encode_sound(file, stream, audio)
     return Result(ui={"audio": [item(names, filename, kind)]})
@@ -198,10 +195,8 @@ def _frames_of(path: Path | None) -> tuple[Picture, Fraction]:
 
 
 @node("SaveVideo")
-def save_video(
-    ctx: Context, video: Film, filename_prefix: str, format: str, codec: str  # noqa: A002
-) -> Result:
-    """Write MP4 with h264 and AAC; a loaded MP4 is passed on as it is."""
+def save_video(ctx: Context, video: Film, filename_prefix: str) -> Result:
+    """Write MP4 with h264 and AAC, all there is to choose; a loaded MP4 is passed on as it is."""
     picture = video.frames
     if picture is None:
         picture = _frames_of(video.path)[0]
@@ -241,9 +236,7 @@ def _write_film(path: Path, film: Film, about: dict[str, str]) -> None:
         raise NodeError(f"av.error.{type(problem).__name__}", str(problem)) from problem
 
 
-def _film_stream(
-    file: Any, film: Film, codec: str, pix_fmt: str, options: dict[str, str]
-) -> Any:
+def _film_stream(file: Any, film: Film, codec: str, pix_fmt: str, options: dict[str, str]) -> Any:
     assert film.frames is not None, "a film to write has frames"  # noqa: S101
     stream = file.add_stream(codec, rate=film.fps, options=options)
     stream.height, stream.width = film.frames.shape[1:3]

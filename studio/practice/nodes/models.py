@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
@@ -32,7 +32,6 @@ _SEED_INPUTS: Final = ("seed", "noise_seed")
 @node("KSampler")
 def ksampler(
     ctx: Context,
-    model: Handle,
     seed: int,
     steps: int,
     positive: Words,
@@ -273,9 +272,7 @@ def cfg_guider(positive: Words) -> Handle:
 
 
 @node("WanSoundImageToVideoExtend")
-def wan_sound_extend(
-    positive: Words, negative: Words, video_latent: Latent, length: int
-) -> Result:
+def wan_sound_extend(positive: Words, negative: Words, video_latent: Latent, length: int) -> Result:
     """Give a latent for the next piece, in the size of the piece before."""
     latent = Latent(video_latent.width, video_latent.height, video_latent.batch, _time(length))
     return Result((positive, negative, latent))
@@ -321,7 +318,7 @@ def _output(kind: str, definition: Definition, inputs: Mapping[str, Any]) -> Any
             return Handle(kind, next((str(v) for v in inputs.values() if isinstance(v, str)), ""))
 
 
-def _of(inputs: Mapping[str, Any], kind: type[Any], dims: int = 0) -> Iterable[Any]:
+def _of(inputs: Mapping[str, Any], kind: type[Any], dims: int = 0) -> Iterator[Any]:
     return (
         value
         for value in inputs.values()

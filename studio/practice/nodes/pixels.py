@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageOps, ImageSequence
 
 from studio.practice.nodes.registry import node
-from studio.practice.nodes.scale import Floats, floats, scale, scale_mask
+from studio.practice.nodes.scale import Floats, floats, levels, scale, scale_mask
 from studio.practice.nodes.values import Context, Mask, NodeError, Picture, Result
 
 _NO_MASK = (1, 64, 64)
@@ -34,7 +34,7 @@ def load_image(ctx: Context, image: str) -> Result:
             rgb = frame.convert("RGB")
             if pictures and (rgb.height, rgb.width) != pictures[0].shape[1:3]:
                 continue
-            pictures.append(np.asarray(rgb, np.float32)[None] / 255)
+            pictures.append(levels(rgb)[None])
             masks.append(_alpha_mask(frame))
     return Result((np.concatenate(pictures), np.concatenate(masks)))
 
@@ -44,7 +44,7 @@ def _alpha_mask(frame: Image.Image) -> Mask:
         frame = frame.convert("RGBA")
     if "A" not in frame.getbands():
         return np.zeros(_NO_MASK, np.float32)
-    return 1 - np.asarray(frame.getchannel("A"), np.float32)[None] / 255
+    return 1 - levels(frame.getchannel("A"))[None]
 
 
 @node("LoadImageMask")
@@ -54,7 +54,7 @@ def load_image_mask(ctx: Context, image: str, channel: str) -> Mask:
         frame = _upright(file)
         if frame.getbands() != ("R", "G", "B", "A"):
             frame = frame.convert("RGBA")
-        band = np.asarray(frame.getchannel(channel[0].upper()), np.float32)[None] / 255
+        band = levels(frame.getchannel(channel[0].upper()))[None]
     return 1 - band if channel == "alpha" else band
 
 
@@ -71,9 +71,7 @@ def _upright(raw: Image.Image) -> Image.Image:
 
 
 @node("ImageScale")
-def image_scale(
-    image: Picture, upscale_method: str, width: int, height: int, crop: str
-) -> Picture:
+def image_scale(image: Picture, upscale_method: str, width: int, height: int, crop: str) -> Picture:
     """Scale; one size 0 keeps the shape, both 0 keep the picture."""
     if width == 0 and height == 0:
         return image
@@ -222,9 +220,7 @@ def image_from_batch(image: Picture, batch_index: int, length: int) -> Picture:
 
 
 @node("ImageBlend")
-def image_blend(
-    image1: Picture, image2: Picture, blend_factor: float, blend_mode: str
-) -> Picture:
+def image_blend(image1: Picture, image2: Picture, blend_factor: float, blend_mode: str) -> Picture:
     """Blend the second picture into the first, fitted by a centre crop."""
     base, top = floats(image1), floats(image2)
     channels = max(base.shape[3], top.shape[3])
@@ -317,9 +313,7 @@ def image_pad_for_outpaint(
     return Result((made, mask[None]))
 
 
-def _seam(
-    height: int, width: int, padding: tuple[int, int, int, int], feathering: int
-) -> Floats:
+def _seam(height: int, width: int, padding: tuple[int, int, int, int], feathering: int) -> Floats:
     left, top, right, bottom = padding
     rows, columns = np.arange(height)[:, None], np.arange(width)[None, :]
     far = max(height, width)

@@ -20,6 +20,11 @@ def floats(picture: Picture) -> Floats:
     return picture.astype(np.float32, copy=False)
 
 
+def levels(picture: Image.Image) -> Floats:
+    """Give a Pillow picture or band as float32 in 0..1."""
+    return np.asarray(picture, np.float32) / np.float32(255)
+
+
 def bytes_of(picture: Picture) -> npt.NDArray[np.uint8]:
     """Give B×H×W×C uint8; floats are cut, not rounded, as the save nodes do."""
     if picture.dtype == np.uint8:
@@ -43,7 +48,8 @@ def scale(picture: Picture, width: int, height: int, method: str, crop: str = "d
 
 def scale_mask(mask: Mask, width: int, height: int) -> Mask:
     """Scale B×H×W bilinearly, as nodes do that mix masks and pictures."""
-    return scale(mask[..., None], width, height, "bilinear")[..., 0]
+    made: Mask = scale(mask[..., None], width, height, "bilinear")[..., 0]
+    return made
 
 
 def _centre(source: Floats, width: int, height: int) -> Floats:
@@ -56,10 +62,10 @@ def _centre(source: Floats, width: int, height: int) -> Floats:
 
 def _lanczos(source: Floats, width: int, height: int) -> Floats:
     made = [
-        np.asarray(_pil(one).resize((width, height), Image.Resampling.LANCZOS), np.float32) / 255
+        levels(_pil(one).resize((width, height), Image.Resampling.LANCZOS))
         for one in bytes_of(source)
     ]
-    stacked = np.stack(made)
+    stacked: Floats = np.stack(made)
     return stacked if stacked.ndim == 4 else stacked[..., None]
 
 
@@ -74,7 +80,8 @@ def _along(source: Floats, axis: int, size: int, method: str) -> Floats:
         return source
     if method == "nearest-exact":
         places = np.minimum(np.floor((np.arange(size) + 0.5) * (old / size)), old - 1)
-        return np.take(source, places.astype(np.intp), axis=axis)
+        taken: Floats = np.take(source, places.astype(np.intp), axis=axis)
+        return taken
     if method == "area":
         return _area(source, axis, size)
     return _taps(source, axis, size, cubic=method == "bicubic")
@@ -90,7 +97,8 @@ def _area(source: Floats, axis: int, size: int) -> Floats:
     total = np.take(sums, ends, axis=axis) - np.take(sums, starts, axis=axis)
     shape = [1] * source.ndim
     shape[axis] = size
-    return (total / (ends - starts).reshape(shape)).astype(np.float32)
+    made: Floats = (total / (ends - starts).reshape(shape)).astype(np.float32)
+    return made
 
 
 def _taps(source: Floats, axis: int, size: int, *, cubic: bool) -> Floats:
@@ -116,9 +124,11 @@ def _cubic(part: npt.NDArray[Any]) -> dict[int, npt.NDArray[Any]]:
     a = -0.75
 
     def near(x: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        return ((a + 2) * x - (a + 3)) * x * x + 1
+        weight: npt.NDArray[Any] = ((a + 2) * x - (a + 3)) * x * x + 1
+        return weight
 
     def far(x: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        return ((a * x - 5 * a) * x + 8 * a) * x - 4 * a
+        weight: npt.NDArray[Any] = ((a * x - 5 * a) * x + 8 * a) * x - 4 * a
+        return weight
 
     return {-1: far(part + 1), 0: near(part), 1: near(1 - part), 2: far(2 - part)}

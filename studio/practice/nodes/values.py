@@ -110,8 +110,8 @@ class Context(Protocol):
     """What a running node may use."""
 
     node: str
-    graph: Mapping[str, Any]
-    extra_data: Mapping[str, Any]
+    graph: dict[str, Any]
+    extra_data: dict[str, Any]
     folders: Folders
     pace_s: float
     mark: bool
