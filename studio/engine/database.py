@@ -113,7 +113,7 @@ class Database:
             try:
                 return attempt()
             except (pw.OperationalError, pw.InterfaceError, MaxConnectionsExceeded) as error:
-                if any(word in str(error) for word in _FULL):
+                if _disk_full(error):
                     raise StudioError("disk_full", details=str(error), retryable=True) from error
                 if not passing(error) or time.monotonic() > end:
                     raise StudioError("internal", details=f"database: {error}") from error
@@ -131,6 +131,13 @@ def passing(error: Exception) -> bool:
     # Peewee gives (original, code, text); `InterfaceError(0, '')` is a connection that died.
     codes = [part for part in getattr(error, "args", ()) if isinstance(part, int)]
     return bool(codes) and codes[0] in _PASSING_MYSQL
+
+
+def _disk_full(error: BaseException) -> bool:
+    """Ask also what was raised before: after a full disk, SQLite has nothing left to roll back."""
+    if any(word in str(error) for word in _FULL):
+        return True
+    return error.__context__ is not None and _disk_full(error.__context__)
 
 
 def open_database(url: str | Path, *, patience_s: float = PATIENCE_S) -> Database:

@@ -12,7 +12,7 @@ from studio.engine.jobs import Claim, Failure, Job, Output, State
 from studio.engine.ledger import Ledger
 from studio.errors import StudioError
 
-MOVES = 250
+MOVES = 180
 
 
 class Play:

@@ -1,0 +1,304 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+import peewee
+import pytest
+from playhouse.migrations import Runner
+
+from studio.engine import database as module
+from studio.engine.database import Database, migrate, open_database
+from studio.errors import StudioError
+
+T = TypeVar("T")
+HOUSE = Path(__file__).parents[2]
+MIGRATE = """
+import sys
+from studio.engine.database import migrate, open_database
+opened = open_database(sys.argv[1])
+sys.stdin.readline()
+print(migrate(opened))
+"""
+
+
+@pytest.fixture
+def empty(database_url: str) -> Iterator[Database]:
+    opened = open_database(database_url)
+    yield opened
+    opened.close()
+
+
+def add_person(database: Database, name: str) -> None:
+    database.tables.person.insert(person=name, created_us=1).execute()
+
+
+def count(database: Database) -> int:
+    return database.read(database.tables.person.select().count)
+
+
+class TestMigrations:
+    def test_a_second_run_does_nothing(self, empty: Database) -> None:
+        assert migrate(empty) == ["0001_first"]
+        assert migrate(empty) == []
+
+    def test_processes_that_start_at_once_apply_each_once(
+        self, empty: Database, database_url: str
+    ) -> None:
+        environment = os.environ | {"PYTHONPATH": str(HOUSE)}
+        starters = [
+            subprocess.Popen(
+                [sys.executable, "-c", MIGRATE, database_url],
+                env=environment,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            for _ in range(4)
+        ]
+        with ThreadPoolExecutor(4) as pool:
+            told = list(pool.map(lambda it: it.communicate("go\n", timeout=60), starters))
+
+        assert [process.returncode for process in starters] == [0] * 4, told
+        assert sorted(out.strip() for out, _ in told) == ["['0001_first']", *["[]"] * 3]
+
+    @pytest.mark.parametrize("done", [1, 3, 6, 9, 12])
+    def test_one_that_was_cut_off_half_way_goes_on_where_it_was(
+        self, empty: Database, done: int
+    ) -> None:
+        def cut_off() -> None:
+            left = iter(range(done))
+
+            def stop(event: peewee.QueryEvent) -> None:
+                if event.sql.startswith("CREATE"):
+                    next(left)
+
+            empty.peewee.query_hooks.append(stop)
+            try:
+                Runner(empty.peewee, str(module._MIGRATIONS)).up()
+            finally:
+                empty.peewee.query_hooks.remove(stop)
+
+        with pytest.raises((StopIteration, RuntimeError)):
+            empty.read(cut_off)
+        migrate(empty)
+
+        indexes = empty.read(lambda: {found.name for found in empty.peewee.get_indexes("job")})
+        assert {"job_job_id", "job_person_ended", "job_state_person_seq"} <= indexes
+        add = empty.tables.person.insert(person="anna", created_us=1)
+        assert empty.tx(add.execute) is not None
+
+    def test_the_models_are_the_tables(self, database: Database) -> None:
+        for model in (
+            database.tables.person,
+            database.tables.job,
+            database.tables.output,
+            database.tables.chore,
+        ):
+            table = model._meta.table_name
+            found = database.read(lambda name=table: database.peewee.get_columns(name))  # type: ignore[misc]
+
+            assert {column.name for column in found} == set(model._meta.columns)
+            assert {column.name for column in found if column.null} == {
+                name for name, field in model._meta.columns.items() if field.null
+            }
+
+
+class TestUnitsOfWork:
+    def test_read_then_write_in_many_threads_never_finds_it_locked(
+        self, database: Database
+    ) -> None:
+        database.tx(lambda: add_person(database, "anna"))
+        row = database.tables.person
+
+        def add_one() -> None:
+            query = database.for_update(row.select().where(row.person == "anna"))
+            before = query.get().last_served_us
+            row.update(last_served_us=before + 1).execute()
+
+        with ThreadPoolExecutor(8) as pool:
+            for done in [pool.submit(database.tx, add_one) for _ in range(80)]:
+                done.result(timeout=30)
+
+        assert database.read(lambda: row.get().last_served_us) == 80
+
+    def test_more_threads_than_connections_all_get_their_turn(self, database: Database) -> None:
+        with ThreadPoolExecutor(60) as pool:
+            counts = list(pool.map(lambda _: count(database), range(240)))
+
+        assert counts == [0] * 240
+
+    def test_work_that_raises_leaves_nothing(self, database: Database) -> None:
+        def fail() -> None:
+            add_person(database, "anna")
+            raise ValueError("no")
+
+        with pytest.raises(ValueError, match="no"):
+            database.tx(fail)
+
+        assert count(database) == 0
+
+    def test_a_query_outside_a_unit_of_work_is_an_error(self, database: Database) -> None:
+        with pytest.raises(peewee.InterfaceError):
+            database.tables.person.select().count()
+
+    def test_two_databases_in_one_process_do_not_mix(
+        self, database: Database, tmp_path: Path
+    ) -> None:
+        other = open_database(tmp_path / "other.db")
+        migrate(other)
+        other.tx(lambda: add_person(other, "anna"))
+
+        assert (count(other), count(database)) == (1, 0)
+        other.close()
+
+    def test_an_error_of_ours_in_the_query_is_not_retried(self, database: Database) -> None:
+        tries = []
+
+        def wrong() -> None:
+            tries.append(1)
+            database.peewee.execute_sql("SELECT no_such_column FROM person")
+
+        with pytest.raises((StudioError, peewee.DatabaseError)):
+            database.tx(wrong)
+
+        assert len(tries) == 1
+
+
+class TestSqlite:
+    def test_commits_are_synced_and_readers_do_not_wait(self, tmp_path: Path) -> None:
+        database = open_database(f"sqlite:///{tmp_path / 'deep' / 'studio.db'}")
+
+        modes = database.read(
+            lambda: (
+                database.peewee.execute_sql("PRAGMA journal_mode").fetchone()[0],
+                database.peewee.execute_sql("PRAGMA synchronous").fetchone()[0],
+            )
+        )
+
+        assert modes == ("wal", 2)
+        database.close()
+
+    def test_a_full_disk_is_told_as_such(self, tmp_path: Path) -> None:
+        database = open_database(tmp_path / "studio.db")
+        migrate(database)
+
+        def fill() -> None:
+            # SQLite's own limit, whose error is the one of a full disk.
+            pages = database.peewee.execute_sql("PRAGMA page_count").fetchone()[0]
+            database.peewee.execute_sql(f"PRAGMA max_page_count = {pages}")
+            for number in range(5000):
+                add_person(database, f"person-{number}")
+
+        with pytest.raises(StudioError) as caught:
+            database.tx(fill)
+
+        assert caught.value.code == "disk_full"
+        assert count(database) == 0
+        database.close()
+
+    def test_a_lock_that_never_goes_is_an_error_in_the_end(self, tmp_path: Path) -> None:
+        holder = open_database(tmp_path / "studio.db")
+        migrate(holder)
+        waiter = open_database(tmp_path / "studio.db", patience_s=0.0)
+
+        def hold() -> StudioError:
+            waiter.read(lambda: None)
+            with pytest.raises(StudioError) as caught:
+                waiter.tx(lambda: None)
+            return caught.value
+
+        waiter.peewee._pragmas[:] = [("busy_timeout", 50)]
+        error = holder.tx(hold)
+
+        assert (error.code, "locked" in error.details) == ("internal", True)
+        holder.close()
+        waiter.close()
+
+
+class TestMariaDB:
+    def test_units_of_work_ride_out_a_killed_server(
+        self, own_mariadb: object, new_server_url: Callable[[], str]
+    ) -> None:
+        database = open_database(new_server_url(), patience_s=40)
+        migrate(database)
+        stop = threading.Event()
+
+        def keep_writing(worker: int) -> int:
+            done = 0
+            while not stop.is_set():
+                name = f"{worker}-{done}"
+                database.tx(
+                    lambda name=name: (
+                        database.tables.person.insert(  # type: ignore[misc]
+                            person=name, created_us=1
+                        )
+                        .on_conflict_ignore()
+                        .execute()
+                    )
+                )
+                done += 1
+            return done
+
+        with ThreadPoolExecutor(4) as pool:
+            workers = [pool.submit(keep_writing, number) for number in range(4)]
+            wait_for(lambda: count(database) > 20)
+            own_mariadb.kill()  # type: ignore[attr-defined]
+            own_mariadb.start()  # type: ignore[attr-defined]
+            before = count(database)
+            wait_for(lambda: count(database) > before + 20)
+            stop.set()
+            written = sum(worker.result(timeout=60) for worker in workers)
+
+        assert count(database) == written
+        database.close()
+
+    def test_ids_compare_exactly_and_words_as_people_read_them(self, mariadb: object) -> None:
+        database = open_database(mariadb.new_database())  # type: ignore[attr-defined]
+        migrate(database)
+        for name in ("anna", "Anna", "anna ", "🍣", "🍺"):
+            database.tx(lambda name=name: add_person(database, name))  # type: ignore[misc]
+
+        assert count(database) == 5
+        database.close()
+
+    def test_a_wrong_password_is_told_at_once_and_not_shown(self, mariadb: object) -> None:
+        url = mariadb.new_database().replace("p%40ss", "secret")  # type: ignore[attr-defined]
+
+        with pytest.raises(StudioError) as caught:
+            open_database(url)
+
+        assert caught.value.code == "settings_invalid"
+        assert "secret" not in str(caught.value)
+
+
+@pytest.fixture
+def new_server_url(own_mariadb: object) -> Callable[[], str]:
+    return own_mariadb.new_database  # type: ignore[attr-defined, no-any-return]
+
+
+def wait_for(true: Callable[[], bool], timeout_s: float = 30.0) -> None:
+    end, rest = time.monotonic() + timeout_s, threading.Event()
+    while not true():
+        assert time.monotonic() < end
+        rest.wait(0.02)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["", "studio.db", "postgres://u:p@h/d", "mysql://u:p@host", "mysql:///name", "mysql://h:x/d"],
+)
+def test_a_url_that_cannot_be_used_is_told_with_what_can(url: str) -> None:
+    with pytest.raises(StudioError) as caught:
+        open_database(url)
+
+    assert caught.value.code == "settings_invalid"
+    assert "sqlite:///" in caught.value.params["allowed"]
