@@ -2,3 +2,7 @@
 
 Knows no SQL, no Huey and no ComfyUI.
 """
+
+from studio.tabs.app import StudioBlocks, make_demo
+
+__all__ = ["StudioBlocks", "make_demo"]

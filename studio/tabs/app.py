@@ -1,0 +1,241 @@
+"""The whole page: head, banner, one tab a catalog tab, endpoints for programs; and its launch."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import gradio as gr
+
+from studio import texts
+from studio.engine.desk import ServerView
+from studio.tabs import head
+from studio.tabs.api import Programs
+from studio.tabs.asking import Asker, asker_of
+from studio.tabs.follow import Watches
+from studio.tabs.parts import Parts
+from studio.tabs.pictures import SAMPLES
+from studio.tabs.tab import TabPage, title
+from studio.tabs.theme import theme
+from studio.tabs.words import Words
+from studio.web.site import site
+
+ASSETS: Final = Path(__file__).parent / "assets"
+FOLLOWERS: Final = 1000
+"""Gradio's slots for events of the whole app; each open page that watches a job takes one."""
+
+CACHE_SWEEP_S: Final = 3600
+CACHE_KEEP_S: Final = 24 * 3600
+"""Uploads on their way in, and files handed to programs, live a day in Gradio's cache."""
+
+_KINDS: Final = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+_TICK: Final = """
+const tick = () => { if (!document.hidden) trigger('tick'); };
+setInterval(tick, 5000);
+document.addEventListener('visibilitychange', tick);
+"""
+
+
+class StudioBlocks(gr.Blocks):
+    """Blocks whose `launch()` brings look, languages, routes, identity and the studio's own life."""
+
+    def __init__(self, parts: Parts) -> None:
+        folder = parts.settings.data_dir / "gradio"
+        os.environ.setdefault("GRADIO_TEMP_DIR", str(folder))
+        super().__init__(
+            title=texts.text("page.title"),
+            analytics_enabled=False,
+            delete_cache=(CACHE_SWEEP_S, CACHE_KEEP_S),
+            fill_width=True,
+        )
+        self.parts = parts
+        self.words = Words()
+        self._handed: set[str] = set()
+        self.temp_file_sets.append(self._handed)
+        self.programs = Programs(parts, Path(os.environ["GRADIO_TEMP_DIR"]), self._handed)
+
+    def launch(self, *args: Any, **kwargs: Any) -> Any:
+        """Take what `gr.Blocks.launch` takes; what is not said comes from the settings."""
+        bound = inspect.signature(gr.Blocks.launch).bind_partial(self, *args, **kwargs)
+        given = {name: value for name, value in bound.arguments.items() if name != "self"}
+        options = self._defaults() | given
+        options["max_threads"] = max(FOLLOWERS, options["max_threads"])
+        options["app_kwargs"] = self._site() | (given.get("app_kwargs") or {})
+        return super().launch(**options)
+
+    def _defaults(self) -> dict[str, Any]:
+        settings = self.parts.settings
+        said = settings.model_fields_set
+        place: dict[str, Any] = {}
+        if "studio_host" in said or "GRADIO_SERVER_NAME" not in os.environ:
+            place["server_name"] = settings.studio_host
+        if "studio_port" in said or "GRADIO_SERVER_PORT" not in os.environ:
+            place["server_port"] = settings.studio_port
+        if settings.studio_root_path:
+            place["root_path"] = settings.studio_root_path
+        if settings.studio_share:
+            place["share"] = True
+        return place | {
+            "max_threads": FOLLOWERS,
+            "theme": theme(),
+            "i18n": self.words.i18n,
+            "favicon_path": ASSETS / "mark.svg",
+            "footer_links": ["api"],
+            "run_history": False,
+            "show_error": True,
+            "ssr_mode": False,
+            "max_file_size": settings.max_upload_mb * 1_000_000,
+        }
+
+    def _site(self) -> dict[str, Any]:
+        parts = self.parts
+        return site(
+            parts.desk,
+            parts.guests,
+            start=parts.start,
+            stop=self._stop,
+            look=look(),
+            pictures=SAMPLES,
+            language=parts.settings.studio_language,
+        )
+
+    def _stop(self) -> None:
+        """From here on a cancelled follower means that the server ends, and no wish."""
+        self.programs.closing = True
+        self.parts.stop()
+
+
+def look() -> dict[str, tuple[str, str]]:
+    """Give the page's own files: name -> (media type, text)."""
+    return {
+        path.name: (_KINDS[path.suffix], path.read_text("utf-8"))
+        for path in sorted(ASSETS.iterdir())
+        if path.suffix in _KINDS
+    }
+
+
+def make_demo(parts: Parts) -> StudioBlocks:
+    """Draw the page of one studio. Nothing runs before `launch()`."""
+    demo = StudioBlocks(parts)
+    with demo:
+        Page(parts, demo.words).draw()
+        demo.programs.draw()
+    return demo
+
+
+class Page:
+    """Draws the page around the tabs, and refreshes what speaks of the house."""
+
+    def __init__(self, parts: Parts, words: Words) -> None:
+        self._desk = parts.desk
+        self._parts = parts
+        self._words = words
+        watches = Watches()
+        self._tabs = [TabPage(parts, tab, words, watches) for tab in parts.catalog.tabs]
+
+    def draw(self) -> None:
+        """Draw head, banner and tabs into the open Blocks, and join the events."""
+        self._head = gr.HTML(
+            head.head(None, "", texts.DEFAULT, mark=_MARK),
+            elem_id="studio-head",
+            js_on_load=_TICK,
+            apply_default_css=False,
+        )
+        self._banner = gr.HTML(elem_id="studio-banner", apply_default_css=False, js_on_load=None)
+        with gr.Tabs(elem_id="studio-tabs", overflow_behavior="wrap"):
+            for page in self._tabs:
+                with gr.Tab(title(page.tab, self._words), id=page.tab.name):
+                    page.draw()
+        self._servers = gr.Textbox(visible="hidden", elem_id="studio-servers")
+        for page in self._tabs:
+            page.draw_hidden()
+        self._wire()
+
+    def _wire(self) -> None:
+        demo = gr.context.Context.root_block
+        quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "queue": False}
+        fields = [component for page in self._tabs for component in page.form.components]
+        for page in self._tabs:
+            page.wire()
+        restored = demo.load(None, fields, fields, js=_RESTORE, show_progress="hidden", api_visibility="private")
+        arrival = [output for page in self._tabs for output in page.arrival]
+        restored.then(self.arrive, None, [*self._house_parts, *arrival], **quiet)
+        restored.then(self.settle, fields, fields, **quiet)
+        gr.on(
+            [component.change for component in fields],
+            None,
+            fields,
+            js=_KEEP,
+            show_progress="hidden",
+            api_visibility="private",
+        )
+        pulses = [page.pulse for page in self._tabs]
+        self._head.tick(self.refresh, None, [*self._house_parts, *pulses], **quiet)
+        listed = [field.component for page in self._tabs for field in page.form.listed]
+        if listed:
+            self._servers.change(self.relist, listed, listed, **quiet)
+
+    @property
+    def _house_parts(self) -> list[Any]:
+        return [self._head, self._banner, self._servers]
+
+    # Handlers -----------------------------------------------------------------------------
+
+    async def arrive(self, request: gr.Request) -> list[Any]:
+        """Fill the page when it is opened: the house, what runs, the last results."""
+        asker = self._asker(request)
+        updates = await self._house(asker)
+        for page in self._tabs:
+            updates += await page.arrived(asker)
+        return updates
+
+    async def settle(self, *raw: Any) -> list[Any]:
+        """Let each form fit the fields a browser kept over a reload."""
+        updates: list[Any] = []
+        for page in self._tabs:
+            count = len(page.form.fields)
+            updates += page.settle(raw[len(updates) : len(updates) + count])
+        return updates
+
+    async def refresh(self, request: gr.Request) -> list[Any]:
+        """Renew what speaks of the house, and notice what another page of the person ordered."""
+        asker = self._asker(request)
+        jobs = await asyncio.to_thread(self._desk.running, asker.person)
+        return await self._house(asker) + [page.pulse_of(jobs) for page in self._tabs]
+
+    async def relist(self, *held: Any) -> list[Any]:
+        """Give the model fields what the servers list now."""
+        updates: list[Any] = []
+        for page in self._tabs:
+            count = len(page.form.listed)
+            updates += await page.listed(held[len(updates) : len(updates) + count])
+        return updates
+
+    async def _house(self, asker: Asker) -> list[Any]:
+        house = await asyncio.to_thread(self._standing)
+        return [
+            head.head(house, asker.person, asker.language, mark=_MARK),
+            head.banner(house, asker.language),
+            _mark_of(house.servers),
+        ]
+
+    def _standing(self) -> head.House:
+        return head.House(tuple(self._desk.servers()), self._desk.waiting())
+
+    def _asker(self, request: gr.Request) -> Asker:
+        return asker_of(request, self._parts.guests, self._parts.settings.studio_language)
+
+
+_MARK: Final = "studio-assets/mark.svg"
+_RESTORE: Final = "(...held) => window.studio ? window.studio.restore(held) : held"
+_KEEP: Final = "(...held) => window.studio && window.studio.keep(held)"
+
+
+def _mark_of(servers: Sequence[ServerView]) -> str:
+    """Write which servers answer, so that a change is noticed."""
+    return " ".join(f"{server.name}={server.online}" for server in servers)
+

@@ -1,0 +1,90 @@
+"""Who asks and in which language; and the one place where an error is told to a person."""
+
+from __future__ import annotations
+
+import html
+import logging
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+import gradio as gr
+
+from studio import texts
+from studio.engine.accounts import Guests
+from studio.engine.workflow.catalog import Tab
+from studio.errors import StudioError
+from studio.web.identity import person_of
+from studio.web.language import language_of
+
+log = logging.getLogger("studio.tabs")
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """The person behind one event, their language, and the page's session."""
+
+    person: str
+    language: str
+    session: str
+
+
+def asker_of(request: gr.Request, guests: Guests, default: str = texts.DEFAULT) -> Asker:
+    """Read who asks: the signed cookie, or for programs without one the guest of their session."""
+    session = request.session_hash or ""
+    cookies: Mapping[str, str] = request.cookies or {}
+    headers = {name.lower(): value for name, value in request.headers.items()}
+    person = person_of(cookies, guests) or guests.of_session(session)
+    return Asker(person, language_of(cookies, headers, default), session)
+
+
+def in_their_words(error: StudioError, language: str, tab: Tab | None = None) -> tuple[str, str]:
+    """Give sentence and hint; a field at fault is called as the form calls it."""
+    params = dict(error.params)
+    parameter = tab.parameter(error.field) if tab and error.field else None
+    if parameter is not None:
+        params["field"] = texts.local(parameter.label, language)
+    return texts.explain_code(error.code, params, language)
+
+
+def told(error: StudioError, language: str, tab: Tab | None = None) -> gr.Error:
+    """Make what Gradio shows, and what a program's client raises, of an error of ours."""
+    sentence, hint = in_their_words(error, language, tab)
+    log.info("told a person: %s", error)
+    return gr.Error(
+        html.escape(f"{sentence} {hint}".strip()),
+        title=texts.text("page.error.title", language),
+        print_exception=False,
+    )
+
+
+class Speaks:
+    """A page part whose handlers may raise StudioError: knows how to say it."""
+
+    tab: Tab | None = None
+
+    def asker(self, request: gr.Request) -> Asker:
+        """Read who asks."""
+        raise NotImplementedError
+
+
+S = TypeVar("S", bound=Speaks)
+
+
+def spoken(
+    handler: Callable[Concatenate[S, gr.Request, P], Coroutine[Any, Any, R]],
+) -> Callable[Concatenate[S, gr.Request, P], Coroutine[Any, Any, R]]:
+    """Let a handler raise StudioError; the person reads a sentence and a hint."""
+
+    @wraps(handler)
+    async def said(self: S, request: gr.Request, *args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return await handler(self, request, *args, **kwargs)
+        except StudioError as error:
+            raise told(error, self.asker(request).language, self.tab) from error
+
+    return said

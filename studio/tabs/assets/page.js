@@ -1,0 +1,208 @@
+// What Gradio has no component for: the pictures field, the large view, several downloads at once,
+// the language switch, and fields that survive a reload. No framework, nothing fetched.
+(() => {
+  const language = () => (window.studioLanguage && window.studioLanguage.now) || "en";
+  const make = (tag, attributes = {}, ...children) => {
+    const element = document.createElement(tag);
+    for (const [name, value] of Object.entries(attributes)) {
+      if (name === "text") element.textContent = value;
+      else if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
+      else if (value !== false && value !== null) element.setAttribute(name, value === true ? "" : value);
+    }
+    element.append(...children);
+    return element;
+  };
+
+  // --- the pictures field ---------------------------------------------------------------------
+  // The server knows a picture by path, ref or sample; the page shows it by a local address, so
+  // that a thumbnail is there before the upload ends.
+  const shownAt = new Map();
+
+  const pictures = (element, props, watch, upload) => {
+    const words = props.words[language()] || props.words.en;
+    const fill = (text, values) => text.replace(/\{(\w+)\}/g, (_, name) => values[name]);
+    const input = make("input", {
+      type: "file", multiple: props.maximum > 1, hidden: true,
+      accept: "image/*,.heic,.heif,.avif",
+      onchange: () => { take([...input.files]); input.value = ""; },
+    });
+    let busy = 0;
+    let failed = "";
+
+    const set = (value) => { props.value = value; draw(); };
+    const move = (from, to) => {
+      const value = [...(props.value || [])];
+      if (to < 0 || to >= value.length || from === to) return;
+      value.splice(to, 0, value.splice(from, 1)[0]);
+      set(value);
+    };
+    const take = async (files) => {
+      const room = props.maximum - (props.value || []).length;
+      const chosen = props.maximum === 1 ? files.slice(-1) : files.slice(0, Math.max(0, room));
+      failed = "";
+      busy += chosen.length;
+      draw();
+      for (const file of chosen) {
+        try {
+          const { path, url } = await upload(file);
+          shownAt.set(path, URL.createObjectURL(file));
+          const item = { path, url, name: file.name };
+          busy -= 1;
+          set(props.maximum === 1 ? [item] : [...(props.value || []), item].slice(0, props.maximum));
+        } catch (error) {
+          busy -= 1;
+          failed = words.failed;
+          console.warn("upload failed", error);
+          draw();
+        }
+      }
+    };
+
+    const tile = (item, index, all) => {
+      const image = make("img", { src: shownAt.get(item.path) || item.url, alt: item.name || "", draggable: false });
+      image.addEventListener("error", () => image.replaceWith(make("span", { class: "studio-noshow", text: item.name || "?" })));
+      const button = (word, glyph, act, off = false) => make("button", {
+        type: "button", title: words[word], "aria-label": `${words[word]} ${index + 1}`, disabled: off, text: glyph,
+        onclick: (event) => { event.stopPropagation(); act(); },
+      });
+      const figure = make("figure", { class: "studio-upload", draggable: all.length > 1 }, image,
+        make("b", { text: String(index + 1), hidden: props.maximum === 1 }),
+        make("span", { class: "studio-tools" },
+          ...(all.length > 1 ? [
+            button("earlier", "‹", () => move(index, index - 1), index === 0),
+            button("later", "›", () => move(index, index + 1), index === all.length - 1),
+          ] : []),
+          button("remove", "✕", () => set(all.filter((_, i) => i !== index)))));
+      figure.addEventListener("dragstart", (event) => event.dataTransfer.setData("text/studio-index", String(index)));
+      figure.addEventListener("dragover", (event) => event.preventDefault());
+      figure.addEventListener("drop", (event) => {
+        const from = event.dataTransfer.getData("text/studio-index");
+        if (from === "") return;
+        event.preventDefault();
+        event.stopPropagation();
+        move(Number(from), index);
+      });
+      return figure;
+    };
+
+    const draw = () => {
+      const box = element.querySelector(".studio-pictures");
+      if (!box) return;
+      const value = props.value || [];
+      const full = value.length + busy >= props.maximum && props.maximum > 1;
+      const add = make("button", { type: "button", class: "studio-add", hidden: full, onclick: () => input.click() },
+        make("i", { text: "+" }), make("strong", { text: words.add }), make("span", { text: words.hint }));
+      const waiting = Array.from({ length: busy }, () =>
+        make("figure", { class: "studio-upload studio-shimmer", title: words.uploading }));
+      box.replaceChildren(input, ...value.map(tile), ...waiting, add);
+      box.dataset.count = String(value.length + busy);
+      if (props.maximum > 1) {
+        box.append(make("small", { text: fill(words.count, { n: value.length, max: props.maximum }) }));
+      }
+      if (failed) box.append(make("small", { class: "studio-bad", role: "alert", text: failed }));
+    };
+
+    element.addEventListener("dragover", (event) => { event.preventDefault(); element.dataset.over = "1"; });
+    element.addEventListener("dragleave", () => { delete element.dataset.over; });
+    element.addEventListener("drop", (event) => {
+      event.preventDefault();
+      delete element.dataset.over;
+      take([...event.dataTransfer.files].filter((file) => file.type.startsWith("image/") || /\.(hei[cf]|avif)$/i.test(file.name)));
+    });
+    element.tabIndex = 0;
+    element.addEventListener("paste", (event) => {
+      const files = [...event.clipboardData.files];
+      if (files.length) { event.preventDefault(); take(files); }
+    });
+    watch("value", draw);
+    draw();
+  };
+
+  // --- the large view ---------------------------------------------------------------------------
+  let view = null;
+  const words = {
+    en: { close: "Close", previous: "Previous", next: "Next", download: "Download" },
+    "zh-TW": { close: "關閉", previous: "上一張", next: "下一張", download: "下載" },
+  };
+
+  const look = (picture) => {
+    const all = [...picture.closest(".studio-stage").querySelectorAll("[data-full]")];
+    let at = all.indexOf(picture);
+    const say = words[language()] || words.en;
+    const image = make("img", { alt: "" });
+    const keep = make("a", { class: "studio-act studio-strong", text: say.download });
+    const count = make("span");
+    const step = (by) => { at = (at + by + all.length) % all.length; show(); };
+    const round = (word, glyph, act) => make("button", { type: "button", class: "studio-round", "data-way": word, title: say[word], "aria-label": say[word], text: glyph, onclick: act });
+    const show = () => {
+      image.src = all[at].dataset.full;
+      image.alt = all[at].alt;
+      keep.href = `${all[at].dataset.full}?download=1`;
+      keep.download = all[at].dataset.name;
+      count.textContent = all.length > 1 ? `${at + 1} / ${all.length}` : "";
+    };
+    view = make("dialog", { class: "studio-view", onclose: () => { view.remove(); view = null; picture.focus({ preventScroll: true }); } },
+      image, make("div", { class: "studio-view-bar" }, count, keep, round("close", "✕", () => view.close())),
+      ...(all.length > 1 ? [round("previous", "‹", () => step(-1)), round("next", "›", () => step(1))] : []));
+    view.addEventListener("click", (event) => { if (event.target === view) view.close(); });
+    view.addEventListener("keydown", (event) => {
+      if (event.key === "ArrowLeft") step(-1);
+      if (event.key === "ArrowRight") step(1);
+    });
+    let from = null;
+    image.addEventListener("pointerdown", (event) => { from = event.clientX; });
+    image.addEventListener("pointerup", (event) => {
+      if (from !== null && all.length > 1 && Math.abs(event.clientX - from) > 48) step(event.clientX < from ? 1 : -1);
+      from = null;
+    });
+    document.body.append(view);
+    show();
+    view.showModal();
+  };
+
+  document.addEventListener("click", (event) => {
+    const target = event.target instanceof Element ? event.target : null;
+    if (!target) return;
+    const picture = target.closest(".studio-stage [data-full]");
+    if (picture) { look(picture); return; }
+    const switcher = target.closest("[data-language]");
+    if (switcher) {
+      window.studioLanguage.keep(switcher.dataset.language);
+      const url = new URL(location.href);
+      url.searchParams.delete("lang");
+      if (url.href === location.href) location.reload(); else location.replace(url);
+      return;
+    }
+    const kept = target.closest(".studio-downloads > a");
+    if (kept && kept.parentElement.children.length > 1 && event.isTrusted) {
+      event.preventDefault();
+      [...kept.parentElement.children].forEach((link, index) => setTimeout(() => link.click(), 300 * index));
+    }
+  });
+
+  document.addEventListener("keydown", (event) => {
+    if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
+      const button = [...document.querySelectorAll(".studio-generate")].find((one) => one.offsetParent);
+      if (button) { event.preventDefault(); button.click(); }
+    }
+    if ((event.key === "Enter" || event.key === " ") && event.target.matches && event.target.matches("[data-full]")) {
+      event.preventDefault();
+      look(event.target);
+    }
+  });
+
+  // --- fields that survive a reload, in this browser tab only -----------------------------------
+  const draft = () => `studio:${document.title}:${location.pathname}`;
+  const keep = (held) => {
+    try { sessionStorage.setItem(draft(), JSON.stringify(held)); } catch { /* no storage, no draft */ }
+    return [];
+  };
+  const restore = (held) => {
+    try {
+      const kept = JSON.parse(sessionStorage.getItem(draft()));
+      return Array.isArray(kept) && kept.length === held.length ? kept : held;
+    } catch { return held; }
+  };
+
+  window.studio = { pictures, keep, restore };
+})();

@@ -1,0 +1,61 @@
+"""Three things to try in each tab, made from its fields: no tab needs examples of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from studio import texts
+from studio.engine.workflow.catalog import Tab
+from studio.engine.workflow.manifest import Kind, Parameter
+from studio.tabs.result import Example
+
+COUNT: Final = 3
+_SAMPLES: Final = ("1.webp", "2.webp", "3.webp")
+
+
+def titles(tab: Tab, language: str) -> list[Example]:
+    """Name the examples of a tab."""
+    return [Example(number, _title(tab, number, language)) for number in range(1, COUNT + 1)]
+
+
+def _title(tab: Tab, number: int, language: str) -> str:
+    if _written(tab) is not None:
+        return texts.text(f"page.example.prompt{number}", language)
+    chosen = _chosen(tab)
+    if chosen is None:
+        return texts.text("page.example.try", language, n=number)
+    choice = list(chosen.choices)[number % len(chosen.choices)]
+    words = texts.local(chosen.labels.get(choice, {}), language) or choice
+    return f"{texts.local(chosen.label, language)}: {words}"
+
+
+def values(tab: Tab, number: int, language: str) -> Mapping[str, Any]:
+    """Give the values of one example: words, our own sample pictures, and one choice."""
+    given: dict[str, Any] = {}
+    written, chosen = _written(tab), _chosen(tab)
+    if written is not None:
+        given[written.name] = texts.text(f"page.example.prompt{number}", language)
+    elif chosen is not None:
+        given[chosen.name] = list(chosen.choices)[number % len(chosen.choices)]
+    for parameter in tab.parameters:
+        if parameter.type is Kind.IMAGES:
+            given[parameter.name] = [_sample(number + i) for i in range(parameter.min_count)]
+        elif parameter.type is Kind.IMAGE and parameter.required:
+            given[parameter.name] = [_sample(number)]
+    return given
+
+
+def _written(tab: Tab) -> Parameter | None:
+    return next((p for p in tab.parameters if p.type is Kind.TEXT and p.required), None)
+
+
+def _chosen(tab: Tab) -> Parameter | None:
+    """Find the choice that examples differ in: the first with enough to choose from."""
+    plain = (p for p in tab.parameters if p.type is Kind.CHOICE and not p.picks)
+    return next((p for p in plain if len(p.choices) > COUNT), None)
+
+
+def _sample(number: int) -> dict[str, str]:
+    name = _SAMPLES[number % len(_SAMPLES)]
+    return {"sample": name, "url": f"studio-assets/{name}"}

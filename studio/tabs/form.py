@@ -1,0 +1,363 @@
+"""Form fields from manifests: a kind of parameter is a kind of field, for every tab alike.
+
+Checks nothing: what a field holds goes to the desk as it is, which checks it against the manifest
+and answers in the person's language. Gradio's own checks, in English, are stepped around.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import gradio as gr
+from gradio.components import Component
+from gradio.i18n import I18nData
+
+from studio.engine.workflow.catalog import Tab, Workflow
+from studio.engine.workflow.manifest import Kind, Parameter
+from studio.tabs.pictures import Pictures, files, uploaded, upload_folder
+from studio.tabs.words import Words
+
+CHIPS_AT_MOST: Final = 6
+"""Up to so many choices are all shown as chips; more go into a list, unless they are tiny."""
+
+_TINY_CHARS: Final = 5
+_TINY_AT_MOST: Final = 8
+
+_PICTURE_KINDS: Final = (Kind.IMAGE, Kind.IMAGES, Kind.MASK)
+Choices = Sequence[tuple[str, str]]
+
+
+class List(gr.Dropdown):
+    """A drop-down whose choices come and go with the servers: the desk checks them."""
+
+    def preprocess(self, payload: Any) -> Any:
+        """Pass on what was chosen."""
+        return payload
+
+    def get_block_name(self) -> str:
+        """Use Gradio's own drop-down in the browser."""
+        return "dropdown"
+
+
+class Chips(gr.Radio):
+    """Choices all in sight."""
+
+    def preprocess(self, payload: Any) -> Any:
+        """Pass on what was chosen."""
+        return payload
+
+    def get_block_name(self) -> str:
+        """Use Gradio's own radio group in the browser."""
+        return "radio"
+
+
+class Range(gr.Slider):
+    """A number between two bounds, which differ with the workflow: the desk checks them."""
+
+    def preprocess(self, payload: Any) -> Any:
+        """Pass on what was set."""
+        return payload
+
+    def get_block_name(self) -> str:
+        """Use Gradio's own slider in the browser."""
+        return "slider"
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One parameter and the component that holds it."""
+
+    parameter: Parameter
+    component: Component
+
+    @property
+    def name(self) -> str:
+        """Give the parameter's name."""
+        return self.parameter.name
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """The fields of one tab, in the order they are drawn."""
+
+    tab: Tab
+    fields: tuple[Field, ...]
+
+    @property
+    def components(self) -> list[Component]:
+        """Give all components, in order: the inputs and outputs of the tab's events."""
+        return [field.component for field in self.fields]
+
+    @property
+    def listed(self) -> tuple[Field, ...]:
+        """Give the fields whose choices come from the servers."""
+        return tuple(f for f in self.fields if from_servers(f.parameter))
+
+    @property
+    def picker(self) -> Field | None:
+        """Find the field that picks the workflow."""
+        names = {w.manifest.picker.name for w in self.tab.workflows if w.manifest.picker}
+        return next((f for f in self.fields if f.name in names), None)
+
+    def values(self, raw: Sequence[Any], *, input_file: Callable[[str], Path]) -> dict[str, Any]:
+        """Turn what the components hold into the desk's values.
+
+        A field the picked workflow does not have is hidden, and what it holds is not sent.
+        """
+        given = {field.name: value for field, value in zip(self.fields, raw, strict=True)}
+        workflow = self.tab.pick(given)
+        return {
+            field.name: _sent(field.parameter, given[field.name], input_file)
+            for field in self.fields
+            if self.tab.used(field.name, workflow) and given[field.name] is not None
+        }
+
+
+def draw(tab: Tab, words: Words, choices: Callable[[str], Choices]) -> Form:
+    """Draw the fields into the open Gradio block: plain ones, then Advanced, closed."""
+    start = tab.pick({})
+    plain = [p for p in tab.parameters if not p.advanced]
+    more = [p for p in tab.parameters if p.advanced]
+    fields = [_drawn(tab, start, p, words, choices) for p in plain]
+    if more:
+        with gr.Accordion(words.page("page.advanced"), open=False, elem_classes="studio-advanced"):
+            fields += [_drawn(tab, start, p, words, choices) for p in more]
+    return Form(tab, tuple(fields))
+
+
+def _drawn(
+    tab: Tab, start: Workflow, shared: Parameter, words: Words, choices: Callable[[str], Choices]
+) -> Field:
+    own = start.manifest.parameter(shared.name)
+    key = f"{tab.name}.{shared.name}"
+    common: dict[str, Any] = {
+        "label": words.of(f"{key}.label", shared.label),
+        "elem_id": f"studio-{tab.name}-{shared.name}",
+        "elem_classes": [f"studio-field-{_shape(shared)}"],
+        "visible": own is not None,
+    }
+    make = _MAKERS.get(shared.type, _text)
+    listed = choices if from_servers(shared) else None
+    return Field(shared, make(own or shared, key, words, listed, common))
+
+
+def chips(p: Parameter) -> bool:
+    """Tell whether all choices fit in sight: a few, or some more that are as short as `16:9`."""
+    tiny = not p.labels and all(len(choice) <= _TINY_CHARS for choice in p.choices)
+    return len(p.choices) <= (_TINY_AT_MOST if tiny else CHIPS_AT_MOST)
+
+
+def _shape(p: Parameter) -> str:
+    """Say how much room a field needs: a whole line, or half of one."""
+    if p.type in _PICTURE_KINDS or (p.type is Kind.TEXT and p.multiline):
+        return "wide"
+    shown = p.type is Kind.CHOICE and chips(p) and not from_servers(p)
+    return "wide" if p.type in (Kind.AUDIO, Kind.VIDEO) or shown else "half"
+
+
+def from_servers(p: Parameter) -> bool:
+    """Tell whether a field's choices are what the servers list."""
+    return p.picks or p.type is Kind.MODEL
+
+
+def _info(p: Parameter, key: str, words: Words) -> I18nData | None:
+    return words.of(f"{key}.help", p.help) if p.help else None
+
+
+def _text(p: Parameter, key: str, words: Words, _: Any, common: dict[str, Any]) -> Component:
+    return gr.Textbox(
+        value=str(p.default) if p.default is not None else "",
+        info=_info(p, key, words),
+        placeholder=words.of(f"{key}.placeholder", p.placeholder) if p.placeholder else None,
+        lines=4 if p.multiline else 1,
+        max_lines=10 if p.multiline else 1,
+        **common,
+    )
+
+
+def _seed(p: Parameter, key: str, words: Words, _: Any, common: dict[str, Any]) -> Component:
+    """A seed is text: a number field rounds above 2^53."""
+    info = _info(p, key, words) or words.page("page.seed_hint")
+    value = str(p.default) if p.default is not None else "-1"
+    return gr.Textbox(value=value, info=info, max_lines=1, **common)
+
+
+def _number(p: Parameter, key: str, words: Words, _: Any, common: dict[str, Any]) -> Component:
+    low, high = p.min or 0, p.max or 0
+    return Range(
+        minimum=low,
+        maximum=high,
+        step=step_of(p),
+        value=p.default if p.default is not None else low,
+        info=_info(p, key, words),
+        buttons=[],
+        **common,
+    )
+
+
+def step_of(p: Parameter) -> float:
+    """Give the step of a number's field."""
+    return p.step or (1 if p.type is Kind.INTEGER else 0.05)
+
+
+def _switch(p: Parameter, key: str, words: Words, _: Any, common: dict[str, Any]) -> Component:
+    return gr.Checkbox(value=bool(p.default), info=_info(p, key, words), **common)
+
+
+def _choice(
+    p: Parameter, key: str, words: Words, listed: Callable[[str], Choices] | None, common: dict[str, Any]
+) -> Component:
+    if listed is not None:
+        return _model(p, key, words, listed, common)
+    pairs = [
+        (words.of(f"{key}.choice.{i}", p.labels[c]) if c in p.labels else c, c)
+        for i, c in enumerate(p.choices)
+    ]
+    kind = Chips if chips(p) else List
+    return kind(choices=pairs, value=p.default, info=_info(p, key, words), **common)
+
+
+def _model(
+    p: Parameter, key: str, words: Words, listed: Callable[[str], Choices] | None, common: dict[str, Any]
+) -> Component:
+    found = list(listed(p.name)) if listed else []
+    return List(
+        choices=with_none(p, found),
+        value=first_choice(p, found),
+        info=_info(p, key, words),
+        filterable=True,
+        **common,
+    )
+
+
+def with_none(p: Parameter, choices: Choices) -> list[tuple[str, str]]:
+    """Offer "none" where a model may be left out."""
+    return list(choices) if p.required or p.picks else [("–", ""), *choices]
+
+
+def first_choice(p: Parameter, choices: Choices) -> str:
+    """Choose what a model field says before anybody chose."""
+    values = [value for _, value in choices]
+    if isinstance(p.default, str) and (p.default in values or not values):
+        return p.default
+    return values[0] if values and (p.required or p.picks) else ""
+
+
+def _pictures(p: Parameter, key: str, words: Words, _: Any, common: dict[str, Any]) -> Component:
+    maximum = p.max_count if p.type is Kind.IMAGES else 1
+    return Pictures(maximum=maximum, **common)
+
+
+def _audio(p: Parameter, key: str, words: Words, _: Any, common: dict[str, Any]) -> Component:
+    return gr.Audio(type="filepath", **common)
+
+
+def _video(p: Parameter, key: str, words: Words, _: Any, common: dict[str, Any]) -> Component:
+    return gr.Video(**common)
+
+
+Maker = Callable[
+    [Parameter, str, Words, Callable[[str], Choices] | None, dict[str, Any]], Component
+]
+_MAKERS: Final[Mapping[Kind, Maker]] = {
+    Kind.TEXT: _text,
+    Kind.INTEGER: _number,
+    Kind.NUMBER: _number,
+    Kind.CHOICE: _choice,
+    Kind.SWITCH: _switch,
+    Kind.SEED: _seed,
+    Kind.IMAGE: _pictures,
+    Kind.IMAGES: _pictures,
+    Kind.MASK: _pictures,
+    Kind.AUDIO: _audio,
+    Kind.VIDEO: _video,
+    Kind.MODEL: _model,
+}
+
+
+def _sent(p: Parameter, value: Any, input_file: Callable[[str], Path]) -> Any:
+    if p.type in _PICTURE_KINDS:
+        given = files(value, field=p.name, input_file=input_file)
+        return given if p.type is Kind.IMAGES else (given[0] if given else None)
+    if p.type in (Kind.AUDIO, Kind.VIDEO):
+        return uploaded(value, upload_folder(), p.name)
+    return value
+
+
+# --- what the server says to the fields ---
+
+
+def refreshed(field: Field, choices: Choices, now: Any) -> dict[str, Any]:
+    """Give a model field its new choices; it keeps what it says while that is still offered."""
+    values = [value for _, value in choices]
+    kept = now if now in values or not values else first_choice(field.parameter, choices)
+    return gr.update(choices=with_none(field.parameter, choices), value=kept)
+
+
+def adjusted(form: Form, raw: Sequence[Any]) -> list[dict[str, Any]]:
+    """Show what the picked workflow has, with its bounds; untouched fields take its defaults."""
+    given = {field.name: value for field, value in zip(form.fields, raw, strict=True)}
+    workflow = form.tab.pick(given)
+    return [_adjust(form, field, workflow, given[field.name]) for field in form.fields]
+
+
+def settled(form: Form, raw: Sequence[Any]) -> list[dict[str, Any]]:
+    """Show what the picked workflow has, with its bounds; no field changes what it says."""
+    given = {field.name: value for field, value in zip(form.fields, raw, strict=True)}
+    workflow = form.tab.pick(given)
+    return [_fit(field, workflow.manifest.parameter(field.name)) for field in form.fields]
+
+
+def _fit(field: Field, own: Parameter | None) -> dict[str, Any]:
+    if own is None:
+        return gr.update(visible=False)
+    if isinstance(field.component, gr.Slider):
+        return gr.update(visible=True, minimum=own.min, maximum=own.max, step=step_of(own))
+    return gr.update(visible=True)
+
+
+def _adjust(form: Form, field: Field, workflow: Workflow, now: Any) -> dict[str, Any]:
+    own = workflow.manifest.parameter(field.name)
+    if own is None or field is form.picker:
+        return _fit(field, own)
+    change = _fit(field, own)
+    if own.default is not None and own.default != now and _untouched(form.tab, field.name, now):
+        change["value"] = str(own.default) if own.type is Kind.SEED else own.default
+    return change
+
+
+def _untouched(tab: Tab, name: str, now: Any) -> bool:
+    """Tell whether a field still says what some workflow of the tab starts with."""
+    if now in (None, ""):
+        return True
+    owns = (workflow.manifest.parameter(name) for workflow in tab.workflows)
+    return any(own is not None and own.default == now for own in owns)
+
+
+def filled(form: Form, values: Mapping[str, Any]) -> list[Any]:
+    """Give each component what a job's values say, for "Use again". Seeds stay exact text."""
+    workflow = form.tab.pick(values)
+    return [_filled(form, field, workflow, values.get(field.name)) for field in form.fields]
+
+
+def _filled(form: Form, field: Field, workflow: Workflow, value: Any) -> Any:
+    own = workflow.manifest.parameter(field.name)
+    if own is None:
+        return gr.update(visible=False)
+    if own.type in _PICTURE_KINDS:
+        refs = value if isinstance(value, list) else [value] if value else []
+        return [_input(ref) for ref in refs]
+    if own.type in (Kind.AUDIO, Kind.VIDEO):
+        return gr.skip()
+    return _fit(field, own) | {"value": _empty(own) if value is None else value}
+
+
+def _input(ref: str) -> dict[str, str]:
+    return {"ref": ref, "url": f"inputs/{ref}"}
+
+
+def _empty(p: Parameter) -> Any:
+    return (p.min or 0) if p.type in (Kind.INTEGER, Kind.NUMBER) else ""

@@ -1,0 +1,136 @@
+"""The head of the page and its banner, from values to HTML. Pure."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from studio import texts
+from studio.engine.desk import ServerView
+from studio.tabs.result import attribute
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """How the house stands, as everybody may see it. `waiting`: jobs of all persons."""
+
+    servers: tuple[ServerView, ...]
+    waiting: int
+
+    @property
+    def online(self) -> int:
+        """Count the servers that answer."""
+        return sum(1 for server in self.servers if server.online)
+
+    @property
+    def practice(self) -> bool:
+        """Tell whether drawn placeholders stand in for a ComfyUI."""
+        return any(server.practice and server.online for server in self.servers) and not any(
+            server.online and not server.practice for server in self.servers
+        )
+
+    @property
+    def away(self) -> tuple[ServerView, ...]:
+        """List the servers that should answer and do not."""
+        if self.practice:
+            return ()
+        return tuple(server for server in self.servers if not server.online and not server.practice)
+
+
+def head(house: House | None, person: str, language: str, *, mark: str) -> str:
+    """Draw name and mark; at the right servers, queue, language and person."""
+    if house is None:
+        pills = ""
+    else:
+        pills = _servers(house, language) + _queue(house, language)
+    return (
+        f'<header class="studio-head"><div class="studio-brand"><img src="{attribute(mark)}" alt=""'
+        ' width="28" height="28"><h1>ComfyUI Studio</h1></div>'
+        f'<div class="studio-pills">{pills}{_languages(language)}{_person(person, language)}</div></header>'
+    )
+
+
+def _servers(house: House, language: str) -> str:
+    if house.practice:
+        state, words = "practice", texts.text("page.practice", language)
+    else:
+        state = "online" if house.online else "offline"
+        words = texts.text(f"page.{state}", language)
+    count = "" if house.practice else f"<b>{house.online}</b>"
+    title = attribute("\n".join(f"{s.name}: {_standing(s, language)}" for s in house.servers))
+    return (
+        f'<span class="studio-pill" data-state="{state}" title="{title}"><i></i>{count}'
+        f'<span class="studio-wide">{html.escape(words)}</span></span>'
+    )
+
+
+def _standing(server: ServerView, language: str) -> str:
+    return texts.text("page.online" if server.online else "page.offline", language)
+
+
+def queue_length(house: House) -> int:
+    """Count what is ahead: our waiting jobs and what lies in the servers' own queues."""
+    return house.waiting + sum(server.queue_length for server in house.servers if server.online)
+
+
+def _queue(house: House, language: str) -> str:
+    words = texts.text("page.queue", language)
+    return (
+        f'<span class="studio-pill" title="{attribute(words)}"><svg viewBox="0 0 16 16" aria-hidden="true">'
+        '<path d="M2 4h12M2 8h12M2 12h8"/></svg>'
+        f'<span class="studio-wide">{html.escape(words)}</span><b>{queue_length(house)}</b></span>'
+    )
+
+
+def _languages(language: str) -> str:
+    other = "zh-TW" if language == "en" else "en"
+    name, short = ("繁體中文", "中") if other == "zh-TW" else ("English", "EN")
+    return (
+        f'<button type="button" class="studio-pill" data-language="{other}" lang="{other}"'
+        f' title="{name}"><span class="studio-wide">{name}</span>'
+        f'<span class="studio-narrow">{short}</span></button>'
+    )
+
+
+def _person(person: str, language: str) -> str:
+    guest = texts.text("page.guest", language)
+    code = person.rpartition("-")[2][:4].upper()
+    title = attribute(texts.text("page.guest_hint", language))
+    return (
+        f'<span class="studio-pill studio-person" title="{title}"><svg viewBox="0 0 16 16" aria-hidden="true">'
+        '<circle cx="8" cy="5.5" r="2.8"/><path d="M2.8 14c.6-3 2.6-4.4 5.2-4.4s4.6 1.4 5.2 4.4"/></svg>'
+        f'<span class="studio-wide">{html.escape(guest)} {html.escape(code)}</span></span>'
+    )
+
+
+def banner(house: House, language: str) -> str:
+    """Say what nobody may overlook: practice mode, or a server that is away. Else nothing."""
+    if house.practice:
+        return _practice(language)
+    if house.away:
+        names = ", ".join(server.name for server in house.away)
+        key = "page.away_all" if not house.online else "page.away_some"
+        words = html.escape(texts.text(key, language, names=names))
+        return f'<div class="studio-banner studio-banner-away" role="alert"><p>{words}</p></div>'
+    return '<div class="studio-banner" hidden></div>'
+
+
+def _practice(language: str) -> str:
+    say = {key: html.escape(texts.text(f"page.practice.{key}", language)) for key in ("say", "how")}
+    steps = "".join(f"<li>{_code(step)}</li>" for step in _steps(language))
+    return (
+        '<div class="studio-banner studio-banner-practice" role="status">'
+        f"<details><summary><strong>{say['say']}</strong><span>{say['how']}</span></summary>"
+        f"<ol>{steps}</ol></details></div>"
+    )
+
+
+def _steps(language: str) -> Sequence[str]:
+    return [texts.text(f"page.practice.step{n}", language) for n in (1, 2, 3)]
+
+
+def _code(words: str) -> str:
+    """Set what stands between back-ticks as code."""
+    parts = html.escape(words).split("`")
+    return "".join(f"<code>{p}</code>" if i % 2 else p for i, p in enumerate(parts))

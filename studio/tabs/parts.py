@@ -1,0 +1,36 @@
+"""What the page needs of the house, as a type: `studio.build` joins the real parts."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from studio.engine.accounts import Guests
+from studio.engine.desk import Desk
+from studio.engine.workflow.catalog import Catalog
+from studio.settings import Settings
+
+
+class Parts(Protocol):
+    """The parts of one studio, and its life."""
+
+    @property
+    def settings(self) -> Settings:
+        """Give all settings."""
+
+    @property
+    def catalog(self) -> Catalog:
+        """Give the workflows, grouped into tabs."""
+
+    @property
+    def desk(self) -> Desk:
+        """Give the one door to jobs."""
+
+    @property
+    def guests(self) -> Guests:
+        """Give the maker and reader of identities."""
+
+    def start(self) -> None:
+        """Open everything; blocks, called once before the first request."""
+
+    def stop(self) -> None:
+        """Close everything; blocks, called once at the end."""

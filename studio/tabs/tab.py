@@ -1,0 +1,315 @@
+"""One tab of the page, whatever its workflows: form and result card, and what its buttons do."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing
+from typing import Any, Final
+
+import gradio as gr
+
+from studio import texts
+from studio.engine.desk import Desk
+from studio.engine.jobs import Job, News
+from studio.engine.workflow.catalog import Tab
+from studio.errors import StudioError
+from studio.tabs import examples, form, result
+from studio.tabs.asking import Asker, Speaks, asker_of, spoken, told
+from studio.tabs.follow import Frame, Watches, focus, follow
+from studio.tabs.parts import Parts
+from studio.tabs.words import Words
+
+RECENT: Final = 12
+"""Results shown below the card."""
+
+_PROGRESS: Final = gr.Progress()
+_ACTS: Final = """element.addEventListener('click', (event) => {
+  const button = event.target.closest('[data-act]');
+  const act = button && ['again', 'retry', 'show', 'example', 'cancel'].find((a) => a === button.dataset.act);
+  if (act) trigger(act, { ...button.dataset });
+});"""
+
+
+class TabPage(Speaks):
+    """Draws one tab, and holds its handlers. `quiet` events show no spinner over the card."""
+
+    def __init__(self, parts: Parts, tab: Tab, words: Words, watches: Watches) -> None:
+        self.tab: Tab = tab
+        self._desk: Desk = parts.desk
+        self._guests = parts.guests
+        self._default = parts.settings.studio_language
+        self._words = words
+        self._watches = watches
+
+    # Drawing ------------------------------------------------------------------------------
+
+    def draw(self) -> None:
+        """Draw form and card into the open `gr.Tab`, in the order they are seen."""
+        name = self.tab.name
+        with gr.Row(elem_classes="studio-work"):
+            with gr.Column(elem_classes=["studio-card", "studio-form"]):
+                with gr.Column(elem_classes="studio-fields"):
+                    self.form = form.draw(self.tab, self._words, self._choices)
+                with gr.Row(elem_classes="studio-buttons"):
+                    self.generate_button = gr.Button(
+                        self._words.page("page.generate"),
+                        variant="primary",
+                        elem_id=f"studio-{name}-generate",
+                        elem_classes="studio-generate",
+                    )
+                    self.cancel_button = gr.Button(
+                        self._words.page("page.cancel"),
+                        interactive=False,
+                        elem_id=f"studio-{name}-cancel",
+                        elem_classes="studio-cancel",
+                    )
+            with gr.Column(elem_classes=["studio-card", "studio-result"]):
+                self.now = self._panel("now")
+                self.stage = self._panel("stage")
+                self.recent = self._panel("recent")
+
+    def _panel(self, name: str) -> gr.HTML:
+        return gr.HTML(
+            elem_id=f"studio-{self.tab.name}-{name}",
+            elem_classes=f"studio-panel-{name}",
+            js_on_load=_ACTS,
+            apply_default_css=False,
+        )
+
+    def draw_hidden(self) -> None:
+        """Draw what carries state between events: outside the tabs, where it is always mounted."""
+        name = self.tab.name
+        self.pulse = gr.Textbox(visible="hidden", elem_id=f"studio-{name}-pulse")
+        self.focused = gr.Textbox(visible="hidden", elem_id=f"studio-{name}-focused")
+
+    @property
+    def card(self) -> list[Any]:
+        """List what a follower updates."""
+        return [self.now, self.stage, self.recent, self.cancel_button, self.focused]
+
+    def wire(self) -> None:
+        """Join events and handlers."""
+        quiet: dict[str, Any] = {
+            "show_progress": "hidden",
+            "api_visibility": "private",
+            "concurrency_limit": None,
+        }
+        ordered = [self.now, self.stage, self.cancel_button, self.focused, self.pulse]
+        fields = self.form.components
+        self.generate_button.click(
+            self.generate, fields, ordered, trigger_mode="multiple", **quiet
+        )
+        self.pulse.change(self.follow, self.pulse, self.card, trigger_mode="multiple", **quiet)
+        self.cancel_button.click(self.cancel_focused, self.focused, self.now, **quiet)
+        self.now.cancel(self.cancel, None, self.now, **quiet)
+        self.stage.retry(self.retry, None, ordered, trigger_mode="multiple", **quiet)
+        self.stage.again(self.again, None, fields, **quiet)
+        self.stage.example(self.example, None, fields, **quiet)
+        self.recent.show(self.show, None, [self.stage, self.recent], **quiet)
+        if self.form.picker is not None:
+            self.form.picker.component.input(self.adjust, fields, fields, **quiet)  # type: ignore[attr-defined]
+
+    # Handlers -----------------------------------------------------------------------------
+
+    def asker(self, request: gr.Request) -> Asker:
+        """Read who asks."""
+        return asker_of(request, self._guests, self._default)
+
+    @spoken
+    async def generate(self, request: gr.Request, *raw: Any) -> list[Any]:
+        """Order a job from what the form says."""
+        asker = self.asker(request)
+        job = await asyncio.to_thread(self._submit, asker.person, raw)
+        return await self._ordered(asker, job)
+
+    def _submit(self, person: str, raw: Sequence[Any]) -> Job:
+        values = self.form.values(raw, input_file=lambda ref: self._desk.input_file(person, ref))
+        return self._desk.submit(person, self.tab.name, values)
+
+    @spoken
+    async def retry(self, request: gr.Request, event: gr.EventData) -> list[Any]:
+        """Order an ended job again."""
+        asker = self.asker(request)
+        job = await asyncio.to_thread(self._desk.retry, asker.person, event.job)
+        return await self._ordered(asker, job)
+
+    async def _ordered(self, asker: Asker, new: Job) -> list[Any]:
+        """Show at once that the order is taken; the pulse then wakes a follower."""
+        jobs = await asyncio.to_thread(self._desk.running, asker.person, self.tab.name)
+        watch = self._watches.find(asker.session, self.tab.name)
+        if watch is not None:
+            watch.poked, watch.pinned = True, False
+            return [gr.skip()] * 4 + [_pulse(jobs)]
+        job = focus(jobs) or new
+        news = News(job.job_id, asker.person, 0, job.state, phase="phase.waiting")
+        others = [other for other in jobs if other.job_id != job.job_id]
+        return [
+            result.status(news, others, asker.language),
+            result.running(job, news, asker.language),
+            gr.update(interactive=True),
+            job.job_id,
+            _pulse(jobs) or new.job_id,
+        ]
+
+    @spoken
+    async def cancel_focused(self, request: gr.Request, job_id: str) -> Any:
+        """Stop the job the person sees; a press that came too late does nothing."""
+        return await self._cancel(self.asker(request), job_id)
+
+    @spoken
+    async def cancel(self, request: gr.Request, event: gr.EventData) -> Any:
+        """Stop one of the waiting jobs."""
+        return await self._cancel(self.asker(request), event.job)
+
+    async def _cancel(self, asker: Asker, job_id: str) -> Any:
+        if job_id:
+            try:
+                await asyncio.to_thread(self._desk.cancel, asker.person, job_id)
+            except StudioError as error:
+                if error.code != "job_ended":
+                    raise
+            watch = self._watches.find(asker.session, self.tab.name)
+            if watch is not None:
+                watch.poked = True
+        return gr.skip()
+
+    @spoken
+    async def show(self, request: gr.Request, event: gr.EventData) -> list[Any]:
+        """Show an earlier job; a running one goes on, its previews wait until the next order."""
+        asker = self.asker(request)
+        job = await asyncio.to_thread(self._desk.job, asker.person, event.job)
+        watch = self._watches.find(asker.session, self.tab.name)
+        if watch is not None:
+            watch.pinned = True
+        return [result.ended(job, asker.language), await self._recent(asker, job.job_id)]
+
+    @spoken
+    async def again(self, request: gr.Request, event: gr.EventData) -> list[Any]:
+        """Fill the form with all that made a job."""
+        job = await asyncio.to_thread(self._desk.job, self.asker(request).person, event.job)
+        return form.filled(self.form, job.values)
+
+    @spoken
+    async def example(self, request: gr.Request, event: gr.EventData) -> list[Any]:
+        """Fill the form with one of the examples; what it does not speak of stays."""
+        language = self.asker(request).language
+        given = examples.values(self.tab, int(event.number), language)
+        return [given.get(field.name, gr.skip()) for field in self.form.fields]
+
+    @spoken
+    async def adjust(self, _request: gr.Request, *raw: Any) -> list[Any]:
+        """Let the form follow the picked model."""
+        return form.adjusted(self.form, raw)
+
+    async def follow(
+        self, request: gr.Request, pulse: str, progress: gr.Progress = _PROGRESS
+    ) -> AsyncIterator[list[Any]]:
+        """Show this person's running jobs of the tab until all have ended."""
+        asker = self.asker(request)
+        watch = self._watches.find(asker.session, self.tab.name)
+        if watch is not None:
+            watch.poked = True
+        if watch is not None or not pulse:
+            yield [gr.skip()] * len(self.card)
+            return
+        seen = False
+        with self._watches.watching(asker.session, self.tab.name) as watch:
+            try:
+                async with aclosing(follow(self._desk, asker.person, self.tab.name, watch)) as frames:
+                    async for frame in frames:
+                        tell(progress, frame.news, asker.language)
+                        yield await self._shown(frame, asker, pinned=watch.pinned, later=seen)
+                        seen = seen or frame.done
+                if not seen:  # what the pulse spoke of ended before we looked
+                    yield [*(await self._last(asker)), gr.update(interactive=False), ""]
+            except StudioError as error:
+                raise told(error, asker.language, self.tab) from error
+
+    async def _shown(
+        self, frame: Frame, asker: Asker, *, pinned: bool, later: bool
+    ) -> list[Any]:
+        """Turn a frame into updates of the card.
+
+        `later`: a result stands there already; it stays until the next job has a preview.
+        """
+        language = asker.language
+        now = result.status(frame.news, frame.others, language)
+        if not frame.done:
+            show = frame.fresh or (frame.first and not later)
+            stage = result.running(frame.job, frame.news, language) if show and not pinned else gr.skip()
+            busy = gr.update(interactive=True) if frame.first else gr.skip()
+            return [now, stage, gr.skip(), busy, frame.job.job_id]
+        stage = gr.skip() if pinned else result.ended(frame.job, language)
+        recent = await self._recent(asker, "" if pinned else frame.job.job_id)
+        return [now, stage, recent, gr.update(interactive=bool(frame.others)), ""]
+
+    # On arrival ---------------------------------------------------------------------------
+
+    async def arrived(self, asker: Asker) -> list[Any]:
+        """Give what the tab shows when the page is opened: what runs, else the last result."""
+        jobs = await asyncio.to_thread(self._desk.running, asker.person, self.tab.name)
+        if not jobs:
+            return [*(await self._last(asker)), ""]
+        recent = await self._recent(asker, "")
+        return [gr.skip(), gr.skip(), recent, _pulse(jobs)]
+
+    async def _last(self, asker: Asker) -> list[str]:
+        """Give the card at rest: the last result, or what one may try."""
+        page = await asyncio.to_thread(self._page, asker.person)
+        last = next(iter(page), None)
+        if last is not None:
+            stage = result.ended(last, asker.language)
+        else:
+            stage = result.empty(examples.titles(self.tab, asker.language), asker.language)
+        shown = last.job_id if last is not None else ""
+        now = result.status(None, (), asker.language)
+        return [now, stage, result.recent(page, shown, asker.language)]
+
+    def pulse_of(self, jobs: Sequence[Job]) -> str:
+        """Write which of these jobs are this tab's, so that a change is noticed."""
+        return _pulse([job for job in jobs if job.tab == self.tab.name])
+
+    def settle(self, raw: Sequence[Any]) -> list[Any]:
+        """Let the form fit the fields a browser kept over a reload."""
+        return form.settled(self.form, raw)
+
+    @property
+    def arrival(self) -> list[Any]:
+        """List what `arrived` updates."""
+        return [self.now, self.stage, self.recent, self.pulse]
+
+    async def listed(self, held: Sequence[Any]) -> list[Any]:
+        """Give each model field the choices the servers have now; `held` is what they say."""
+        updates = []
+        for field, now in zip(self.form.listed, held, strict=True):
+            choices = await asyncio.to_thread(self._choices, field.name)
+            updates.append(form.refreshed(field, choices, now))
+        return updates
+
+    def _choices(self, parameter: str) -> Sequence[tuple[str, str]]:
+        return self._desk.choices(self.tab.name, parameter)
+
+    async def _recent(self, asker: Asker, shown: str) -> str:
+        page = await asyncio.to_thread(self._page, asker.person)
+        return result.recent(page, shown, asker.language)
+
+    def _page(self, person: str) -> tuple[Job, ...]:
+        return self._desk.recent(person, self.tab.name, limit=RECENT).jobs
+
+
+def _pulse(jobs: Sequence[Job]) -> str:
+    return " ".join(job.job_id for job in jobs)
+
+
+def tell(progress: gr.Progress, news: News, language: str) -> None:
+    """Feed Gradio's own progress: the fraction of the whole graph, and what happens in words."""
+    words = [result.doing(news, language)]
+    if news.eta_s is not None:
+        words.append(result.eta(news.eta_s, language))
+    progress(news.fraction, desc=" · ".join(words))
+
+
+def title(tab: Tab, words: Words) -> Any:
+    """Give a tab's name in both languages."""
+    return words.of(f"{tab.name}.title", {code: texts.local(tab.title, code) for code in texts.LANGUAGES})

@@ -1,0 +1,187 @@
+"""Routes of our own beside the page: a person's files, the look, and health.
+
+Every file route asks who is asking; another's file and no file give the same 404.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Awaitable, Callable, Mapping
+from functools import wraps
+from pathlib import Path
+from typing import Final
+
+import anyio.to_thread
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.routing import Route
+
+from studio import texts
+from studio.engine.accounts import Guests
+from studio.engine.desk import Desk
+from studio.engine.jobs import Job, Output
+from studio.errors import StudioError
+from studio.web.identity import person_of
+from studio.web.language import language_of
+from studio.web.names import disposition, download_name
+
+_FOR_EVER: Final = "private, max-age=31536000, immutable"
+_SHOWN_INLINE: Final = ("image/png", "image/jpeg", "image/webp", "image/gif", "video/", "audio/")
+"""What a browser may open on our origin; anything else (SVG, HTML, text) is only downloaded."""
+
+Answer = Callable[[Request], Awaitable[Response]]
+_Method = Callable[["Files", Request], Awaitable[Response]]
+
+
+def _told(method: _Method) -> _Method:
+    """Turn a StudioError into the one JSON error shape, in the person's language."""
+
+    @wraps(method)
+    async def answer(self: Files, request: Request) -> Response:
+        try:
+            return await method(self, request)
+        except StudioError as error:
+            return error_answer(error, language_of(request.cookies, request.headers))
+
+    return answer
+
+
+def error_answer(error: StudioError, language: str) -> JSONResponse:
+    """Write `{"error": {"code", "message", "hint", "field"?}}` with the code's HTTP status."""
+    message, hint = texts.explain(error, language)
+    body = {"code": error.code, "message": message, "hint": hint}
+    if error.field is not None:
+        body["field"] = error.field
+    return JSONResponse({"error": body}, status_code=error.status)
+
+
+class Files:
+    """The file routes of one studio."""
+
+    def __init__(self, desk: Desk, guests: Guests) -> None:
+        self._desk = desk
+        self._guests = guests
+
+    @_told
+    async def output(self, request: Request) -> Response:
+        """Send one kept file; `?download=1` names it for keeping. Answers Range and If-None-Match."""
+        person, job_id, name = self._asked(request)
+        job = await anyio.to_thread.run_sync(self._desk.job, person, job_id)
+        output = next((o for o in job.outputs if o.name == name), None)
+        if output is None:
+            raise StudioError("file_unknown", name=name)
+        path = await anyio.to_thread.run_sync(self._desk.output_file, person, job_id, name)
+        return _file(request, path, job, output)
+
+    @_told
+    async def thumbnail(self, request: Request) -> Response:
+        """Send the small picture of one kept file, as WebP."""
+        person, job_id, name = self._asked(request)
+        path = await anyio.to_thread.run_sync(
+            lambda: self._desk.output_file(person, job_id, name, thumbnail=True)
+        )
+        tag = _etag(job_id, name, "thumbnail")
+        return _unchanged(request, tag) or FileResponse(
+            path, media_type="image/webp", headers=_headers(tag)
+        )
+
+    @_told
+    async def given(self, request: Request) -> Response:
+        """Send one of the person's own inputs, by its reference."""
+        ref = request.path_params["ref"]
+        person = person_of(request.cookies, self._guests)
+        if person is None:
+            raise StudioError("file_unknown", name=ref)
+        path = await anyio.to_thread.run_sync(self._desk.input_file, person, ref)
+        tag = _etag("input", ref)
+        return _unchanged(request, tag) or FileResponse(path, headers=_headers(tag))
+
+    @_told
+    async def health(self, request: Request) -> Response:
+        """Say that the studio answers and how its servers are; always 200 while it does."""
+        servers = await anyio.to_thread.run_sync(self._desk.servers)
+        shown = [
+            {
+                "name": server.name,
+                "online": server.online,
+                "practice": server.practice,
+                "version": server.version,
+                "queue_length": server.queue_length,
+            }
+            for server in servers
+        ]
+        return JSONResponse({"status": "ok", "servers": shown})
+
+    def _asked(self, request: Request) -> tuple[str, str, str]:
+        job_id, name = request.path_params["job_id"], request.path_params["name"]
+        person = person_of(request.cookies, self._guests)
+        if person is None:
+            raise StudioError("file_unknown", name=name)
+        return person, job_id, name
+
+
+def _file(request: Request, path: Path, job: Job, output: Output) -> Response:
+    shown = output.mime.startswith(_SHOWN_INLINE)
+    keep = not shown or request.query_params.get("download", "") not in ("", "0")
+    tag = _etag(job.job_id, output.name, str(output.size_bytes))
+    headers = _headers(tag)
+    headers["content-disposition"] = disposition(download_name(job, output), attachment=keep)
+    kind = output.mime if shown else "application/octet-stream"
+    return _unchanged(request, tag) or FileResponse(path, media_type=kind, headers=headers)
+
+
+def _headers(tag: str) -> dict[str, str]:
+    return {
+        "etag": tag,
+        "cache-control": _FOR_EVER,
+        "x-content-type-options": "nosniff",
+        "content-security-policy": "default-src 'none'; sandbox",
+        "cross-origin-resource-policy": "same-origin",
+        "vary": "Cookie",
+    }
+
+
+def _etag(*parts: str) -> str:
+    """Tag by what names the file: kept files never change."""
+    return f'"{hashlib.sha256("/".join(parts).encode()).hexdigest()[:32]}"'
+
+
+def _unchanged(request: Request, tag: str) -> Response | None:
+    asked = [part.strip() for part in request.headers.get("if-none-match", "").split(",")]
+    if tag not in asked:
+        return None
+    return Response(status_code=304, headers=_headers(tag))
+
+
+class Assets:
+    """Our style sheet, script, mark and samples: few, fixed, read once, cached by content hash."""
+
+    def __init__(self, files: Mapping[str, tuple[str, str]], pictures: Path) -> None:
+        """Take name -> (media type, text), and a folder of WebP pictures."""
+        self._files = {name: (kind, text.encode()) for name, (kind, text) in files.items()}
+        self._files |= {p.name: ("image/webp", p.read_bytes()) for p in pictures.glob("*.webp")}
+
+    def address(self, name: str) -> str:
+        """Give a file's address, relative to the page, with its content hash."""
+        return f"studio-assets/{name}?v={hashlib.sha256(self._files[name][1]).hexdigest()[:12]}"
+
+    async def serve(self, request: Request) -> Response:
+        """Send one of the files."""
+        found = self._files.get(request.path_params["name"])
+        if found is None:
+            return Response(status_code=404)
+        kind, body = found
+        caching = "public, max-age=31536000, immutable" if "v" in request.query_params else "no-cache"
+        headers = {"cache-control": caching, "x-content-type-options": "nosniff"}
+        return Response(body, media_type=kind, headers=headers)
+
+
+def routes(files: Files, assets: Assets) -> list[Route]:
+    """List every route of ours."""
+    return [
+        Route("/outputs/{job_id}/{name}", files.output, methods=["GET"]),
+        Route("/thumbnails/{job_id}/{name}", files.thumbnail, methods=["GET"]),
+        Route("/inputs/{ref}", files.given, methods=["GET"]),
+        Route("/api/health", files.health, methods=["GET"]),
+        Route("/studio-assets/{name}", assets.serve, methods=["GET"]),
+    ]
