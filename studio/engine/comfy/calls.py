@@ -55,12 +55,15 @@ class Calls:
         self._session.auth = _NoNetrc()
         self._session.headers.update(address.headers)
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-        adapter = HTTPAdapter(pool_connections=1, pool_maxsize=_POOL)
-        self._session.mount("http://", adapter)
-        self._session.mount("https://", adapter)
+        self._adapter = HTTPAdapter(pool_connections=1, pool_maxsize=_POOL)
+        self._session.mount("http://", self._adapter)
+        self._session.mount("https://", self._adapter)
 
     def close(self) -> None:
-        """Close the kept connections."""
+        """Close the kept connections, also those that a response in a traceback still refers to."""
+        pools = self._adapter.poolmanager.pools
+        for key in pools.keys():  # noqa: SIM118  urllib3's container cannot be iterated
+            pools[key].close()
         self._session.close()
 
     def get(self, path: str, *, missing: Any = _ERROR, timeout_s: float | None = None) -> Any:

@@ -120,8 +120,8 @@ class Link:
             thread.join(timeout=self._patience.connect + 5)
 
     def wait_up(self, timeout_s: float) -> bool:
-        """Wait until the socket is open; tell whether it is."""
-        return self._up.wait(timeout_s)
+        """Wait until the socket is open; tell whether it is. No use waiting before `open`."""
+        return self._up.wait(timeout_s if self._thread is not None else 0)
 
     def expect_a_frame(self, since: int) -> None:
         """Reconnect unless a frame came after the count `since`, or comes soon (31)."""
