@@ -94,7 +94,7 @@ class MemoryBus:
 
     def _late(self, news: News) -> bool:
         held = self._latest.get(news.job_id)
-        return held is not None and (held.state.ended or news.seq < held.seq)
+        return held is not None and _overtaken(news, held)
 
     def _hold(self, news: News) -> None:
         # The result takes the place of the preview; a held picture would only cost memory.
@@ -169,7 +169,7 @@ class Subscription:
     def _put(self, news: News) -> None:
         """Keep the newest, and wake the loop once for all that came before it looked."""
         with self._lock:
-            if self._news is not None and news.seq < self._news.seq:
+            if self._news is not None and _overtaken(news, self._news):
                 return
             asleep = self._news is None
             self._news = news
@@ -179,3 +179,8 @@ class Subscription:
             except RuntimeError:
                 # The loop closed under its follower, as when a server stops: nobody listens now.
                 self._bus._leave(self)
+
+
+def _overtaken(news: News, by: News) -> bool:
+    """Tell whether `news` comes too late after `by`. An end never does; nothing follows one."""
+    return by.state.ended or (news.seq < by.seq and not news.state.ended)

@@ -26,7 +26,8 @@ SWEEP_S: Final = 1.0
 """How long a lost ring or an expired lease may wait to be noticed."""
 CHORE_LOOK_S: Final = 60.0
 """A chore is asked for this often at least, so that its row decides and not our start."""
-_HEALTH_S: Final = 10.0
+HEALTH_S: Final = 10.0
+"""How often dead worker threads are looked for."""
 _POLL_S: Final = 0.5
 
 
@@ -112,6 +113,7 @@ class Doorbell:
         secret: str | None = None,
         sweep_s: float = SWEEP_S,
         chore_look_s: float = CHORE_LOOK_S,
+        health_s: float = HEALTH_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._work = work
@@ -121,6 +123,7 @@ class Doorbell:
         self._take_chore = take_chore
         self._sweep_s = sweep_s
         self._chore_look_s = chore_look_s
+        self._health_s = health_s
         self._clock = clock
         self._chores: list[_Chore] = []
         self._stopping = threading.Event()
@@ -207,7 +210,7 @@ class Doorbell:
             self.ring()
 
     def _sweep_loop(self) -> None:
-        health_at = self._clock() + _HEALTH_S
+        health_at = self._clock() + self._health_s
         while not self._stopping.wait(self._sweep_s):
             try:
                 reaped = self._reap()
@@ -215,7 +218,7 @@ class Doorbell:
                     log.warning("leases ran out, jobs wait again: %d", reaped)
                 self._ring_for_waiting()
                 if self._consumer is not None and self._clock() >= health_at:
-                    health_at = self._clock() + _HEALTH_S
+                    health_at = self._clock() + self._health_s
                     self._consumer.check_worker_health()
             except Exception:
                 # The loop's edge: the sweeper is what brings back all that went wrong elsewhere.
