@@ -156,7 +156,7 @@ def naming(base: Path, prefix: str, *, width: int = 0, height: int = 0) -> Namin
 
 def _taken(folder: Path, stem: str) -> Iterator[int]:
     """Yield the counters in use: one series per prefix, whatever the endings."""
-    pattern = re.compile(re.escape(stem) + r"_(\d+)_?(\.|$)")
+    pattern = re.compile(re.escape(stem) + r"_(\d+)_")
     for entry in folder.iterdir():
         if match := pattern.match(entry.name):
             yield int(match[1])

@@ -50,11 +50,11 @@ def application(server: Server) -> web.Application:
     """Make the web application; every route also exists under `/api`."""
     routes = Routes(server)
     app = web.Application(middlewares=[partial_middleware(routes)])
-    for method, path, handler in routes.table():
-        app.router.add_route(method, path, handler)
-        app.router.add_route(method, f"/api{path}", handler)
-    for method, path, handler in routes.jobs_table():
-        app.router.add_route(method, path, handler)
+    doubled = [(method, f"/api{path}", handler) for method, path, handler in routes.table()]
+    for method, path, handler in [*routes.table(), *doubled, *routes.jobs_table()]:
+        # add_get answers HEAD as well.
+        add = app.router.add_get if method == "GET" else app.router.add_post
+        add(path, handler)
     # The real server ends with a static folder: unknown GETs are an empty 404, never a 405.
     app.router.add_get("/{unknown:.*}", routes.nothing)
     return app

@@ -82,7 +82,7 @@ def _pngs(
 
 
 def _written(picture: Image.Image, path: Path, **options: Any) -> None:
-    with path.open("xb") as file:
+    with path.open("wb") as file:
         picture.save(file, "PNG", **options)
 
 
