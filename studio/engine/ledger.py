@@ -6,6 +6,7 @@ state and the fence of the claim in its WHERE: a worker that lost its lease writ
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from itertools import groupby
 from statistics import median
 from typing import Any, Final
 
-from peewee import SQL, Case, fn
+from peewee import SQL, Case, IntegrityError, fn
 
 from studio.engine.database import Database
 from studio.engine.jobs import MOVES, Beat, Claim, Failure, Job, NewJob, Output, State
@@ -231,27 +232,31 @@ class Ledger:
 
     def _create(self, new: NewJob) -> Job:
         now = self._now()
-        self._person_row(new.person, now)
-        there = self._rows.job.get_or_none(self._rows.job.job_id == new.job_id)
-        if there is not None:
-            if there.person != new.person:
-                raise StudioError("job_unknown", job_id=new.job_id)
-            return _job(there)
-        self._refuse_when_full(new.person)
-        self._rows.job.insert(**_new_columns(new), created_us=now).execute()
-        return self._get(new.job_id, new.person)
+        self._hold_person(new.person, now)
+        if self._has_room(new.person):
+            try:
+                self._rows.job.insert(**_new_columns(new), created_us=now).execute()
+            except IntegrityError:
+                return self._get(new.job_id, new.person)
+            return _fresh(new, now)
+        if self._rows.job.select(SQL("1")).where(self._rows.job.job_id == new.job_id).exists():
+            return self._get(new.job_id, new.person)
+        raise StudioError("queue_full", limit=self._max_pending)
 
-    def _person_row(self, person: str, now: int) -> None:
-        """Make the person's row, and hold it: two submits at once must not both be the last one."""
+    def _hold_person(self, person: str, now: int) -> None:
+        """Lock the person's row, made when new: two submits at once must not both be the last."""
         row = self._rows.person
-        row.insert(person=person, created_us=now).on_conflict_ignore().execute()
-        self._db.for_update(row.select().where(row.person == person)).execute()
+        held = self._db.for_update(row.select(row.person).where(row.person == person))
+        if not _tuples(held):
+            row.insert(person=person, created_us=now).on_conflict_ignore().execute()
+            _tuples(held)
 
-    def _refuse_when_full(self, person: str) -> None:
+    def _has_room(self, person: str) -> bool:
         job = self._rows.job
-        pending = job.select().where(job.state == State.PENDING, job.person == person).count()
-        if pending >= self._max_pending:
-            raise StudioError("queue_full", limit=self._max_pending)
+        pending = job.select(fn.COUNT(SQL("1"))).where(
+            job.state == State.PENDING, job.person == person
+        )
+        return int(pending.scalar() or 0) < self._max_pending
 
     def _get(self, job_id: str, person: str | None) -> Job:
         row = self._row(job_id, person)
@@ -568,6 +573,21 @@ def _new_columns(new: NewJob) -> dict[str, object]:
         "inputs": list(new.inputs),
         "state": State.PENDING,
     }
+
+
+def _fresh(new: NewJob, created_us: int) -> Job:
+    """Give the job just written, as it will be read."""
+    return Job(
+        job_id=new.job_id,
+        person=new.person,
+        tab=new.tab,
+        workflow=new.workflow,
+        values=json.loads(json.dumps(dict(new.values))),
+        state=State.PENDING,
+        seed=new.seed,
+        inputs=new.inputs,
+        created_us=created_us,
+    )
 
 
 def _failure_columns(failure: Failure) -> dict[str, object]:
