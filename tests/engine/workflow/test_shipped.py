@@ -1,0 +1,260 @@
+"""Every shipped manifest: each parameter changes what it binds to, and nothing else."""
+
+from __future__ import annotations
+
+import copy
+import random
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from studio.engine.workflow.binding import Workflow, bind, check, file_targets
+from studio.engine.workflow.catalog import Catalog, load
+from studio.engine.workflow.graph import is_link, order
+from studio.engine.workflow.manifest import Kind, Parameter
+from studio.engine.workflow.trial import candidates, forms
+from studio.texts import LANGUAGES
+
+Bound = Callable[..., dict[str, Any]]
+
+SHIPPED = Path(__file__).parents[3] / "workflows"
+CATALOG = load(SHIPPED)
+WORKFLOWS = [pytest.param(w, id=name) for name, w in CATALOG.workflows.items()]
+PARAMETERS = [
+    pytest.param(w, p, id=f"{name}-{p.name}")
+    for name, w in CATALOG.workflows.items()
+    for p in w.manifest.parameters
+]
+
+
+def full(workflow: Workflow) -> dict[str, Any]:
+    """Give a value for every parameter, so that no part of the graph is taken away."""
+    rng = random.Random(1)  # noqa: S311 - no secret
+    largest = {p.name: candidates(p)[-1] for p in workflow.manifest.parameters}
+    defaults = {
+        p.name: p.default
+        for p in workflow.manifest.parameters
+        if p.default is not None and p.type is not Kind.SEED
+    }
+    return check(workflow, largest | defaults, rng=rng)
+
+
+def written(workflow: Workflow, values: dict[str, Any]) -> dict[str, Any]:
+    """Bind, and give the plain input values by `node.input`."""
+    refs = [
+        ref for value in values.values() for ref in (value if isinstance(value, list) else [value])
+    ]
+    files = {ref: f"studio/{ref}" for ref in refs if isinstance(ref, str)}
+    prompt = bind(workflow, values, files=files)
+    return {
+        f"{node}.{name}": value
+        for node, body in prompt.items()
+        for name, value in body["inputs"].items()
+        if not is_link(value)
+    }
+
+
+def others(p: Parameter, value: Any) -> Iterator[Any]:
+    """Give values of the same kind that differ from `value`."""
+    match p.type:
+        case Kind.IMAGES:
+            yield [f"another-{index}.png" for index in range(len(value))]
+        case Kind.TEXT | Kind.MODEL | Kind.IMAGE | Kind.MASK | Kind.AUDIO | Kind.VIDEO:
+            yield "another"
+        case Kind.SEED:
+            yield from ("18446744073709551615", "9007199254740993", "0")
+        case _:
+            yield from (item for item in candidates(p) if item not in (None, value))
+
+
+def expected(workflow: Workflow, p: Parameter, values: dict[str, Any]) -> dict[str, Any]:
+    """Say what a parameter's own lines in the manifest promise, by `node.input`."""
+    value = values[p.name]
+    if p.type is Kind.IMAGES:
+        return {place: f"studio/{ref}" for place, ref in zip(p.bind, value, strict=False)}
+    if p.type is Kind.CHOICE and not p.bind:
+        return dict(p.settings(values))
+    if p.type.file:
+        value = f"studio/{value}"
+    return dict.fromkeys(p.bind, int(value) if p.type is Kind.SEED else value)
+
+
+@pytest.mark.parametrize(("workflow", "p"), PARAMETERS)
+def test_a_parameter_changes_what_it_binds_to_and_nothing_else(
+    workflow: Workflow, p: Parameter
+) -> None:
+    asked = {name for rule in workflow.manifest.rules for name in rule.when}
+    base = full(workflow)
+    before = written(workflow, base)
+    changes = list(others(p, base[p.name]))
+    for value in changes:
+        values = base | {p.name: value}
+
+        after = written(workflow, values)
+
+        promised = expected(workflow, p, values)
+        for place, new in promised.items():
+            # A rule may take a node away that this value has no use for.
+            assert after.get(place, new) == new, place
+            assert place in after or p.name in asked, f"{place} was lost"
+        same = set(before) & set(after) - set(promised)
+        assert {place for place in same if before[place] != after[place]} <= set(p.targets())
+        if p.name not in asked:
+            assert before.keys() == after.keys()
+    assert changes or len(p.choices) == 1
+
+
+@pytest.mark.parametrize("workflow", WORKFLOWS)
+def test_binding_leaves_its_template_as_it_was(workflow: Workflow) -> None:
+    before = copy.deepcopy(dict(workflow.graph.nodes))
+    for values in forms(workflow):
+        prompt = bind(workflow, values, files=_Same())
+        for body in prompt.values():
+            body["inputs"].clear()
+
+    assert workflow.graph.nodes == before
+
+
+@pytest.mark.parametrize("workflow", WORKFLOWS)
+def test_no_form_holds_a_sample_file_or_a_loose_end(workflow: Workflow) -> None:
+    samples = {
+        workflow.graph.nodes[target.node]["inputs"][target.input]
+        for target in file_targets(workflow)
+    }
+    for values in forms(workflow):
+        prompt = bind(workflow, values, files=_Same())
+
+        held = [
+            v for body in prompt.values() for v in body["inputs"].values() if isinstance(v, str)
+        ]
+        assert not samples & set(held)
+        assert "example.png" not in held
+        assert set(order(prompt)) == set(prompt)
+        reads = {v[0] for body in prompt.values() for v in body["inputs"].values() if is_link(v)}
+        assert reads <= set(prompt)
+        assert set(prompt) - reads == {output.node for output in workflow.manifest.outputs}
+
+
+class _Same(dict[str, str]):
+    """Every file keeps its reference as its name."""
+
+    def __contains__(self, ref: object) -> bool:
+        return True
+
+    def __missing__(self, ref: str) -> str:
+        return ref
+
+
+@pytest.mark.parametrize("seed", ["0", "9007199254740993", "18446744073709551615"])
+@pytest.mark.parametrize("name", ["text_to_image", "text_to_image_checkpoint"])
+def test_seeds_are_exact_in_the_prompt(
+    catalog: Catalog, bound: Bound, name: str, seed: str
+) -> None:
+    values = {"prompt": "a cat", "seed": seed}
+    values |= {"model": "a.safetensors"} if name.endswith("checkpoint") else {}
+
+    assert bound(catalog.workflow(name), values)["sampler"]["inputs"]["seed"] == int(seed)
+
+
+def test_nothing_shipped_is_broken() -> None:
+    assert CATALOG.broken == ()
+    assert [tab.name for tab in CATALOG.tabs] == ["text_to_image", "image_blend"]
+
+
+@pytest.mark.parametrize("workflow", WORKFLOWS)
+def test_every_word_is_there_in_each_language(workflow: Workflow) -> None:
+    manifest = workflow.manifest
+    texts = [manifest.title, manifest.tab_title, manifest.help]
+    for p in manifest.parameters:
+        texts += [p.label, p.help, p.placeholder, *p.labels.values()]
+
+    for words in filter(None, texts):
+        assert set(words) == set(LANGUAGES)
+        assert all(words.values())
+
+
+def test_the_form_of_text_to_image_stands_in_the_order_of_the_page(catalog: Catalog) -> None:
+    fields = catalog.tab("text_to_image").parameters
+
+    assert [p.name for p in fields] == [
+        "prompt",
+        "negative_prompt",
+        "model",
+        "aspect_ratio",
+        "batch_size",
+        "seed",
+        "steps",
+        "cfg",
+        "sampler_name",
+        "scheduler",
+        "lora",
+        "lora_strength",
+    ]
+    assert [p.name for p in fields if p.advanced] == [p.name for p in fields[6:]]
+
+
+@pytest.mark.parametrize(
+    ("model", "low", "high", "multiple"),
+    [
+        ("z_image_turbo", 0.9e6, 1.1e6, 16),
+        ("v1-5-pruned-emaonly-fp16.safetensors", 0.2e6, 0.3e6, 64),
+        ("sdxl/sd_xl_base_1.0.safetensors", 0.95e6, 1.1e6, 64),
+        ("ponyDiffusionV6.safetensors", 0.95e6, 1.1e6, 64),
+    ],
+)
+def test_sizes_suit_the_model_and_the_shape(
+    catalog: Catalog, bound: Bound, model: str, low: float, high: float, multiple: int
+) -> None:
+    tab = catalog.tab("text_to_image")
+    for shape in tab.parameter("aspect_ratio").choices:
+        values = {"prompt": "a cat", "model": model, "aspect_ratio": shape}
+
+        canvas = bound(tab.pick(values), values)["latent"]["inputs"]
+
+        width, height = (int(part) for part in shape.split(":"))
+        assert low <= canvas["width"] * canvas["height"] <= high
+        assert canvas["width"] % multiple == canvas["height"] % multiple == 0
+        assert canvas["width"] / canvas["height"] == pytest.approx(width / height, rel=0.04)
+
+
+def test_the_blend_keeps_only_what_its_pictures_and_fit_need(
+    catalog: Catalog, bound: Bound
+) -> None:
+    workflow = catalog.workflow("image_blend_pixel")
+    whole = bound(workflow, {"images": ["a", "b"]})
+    fill = bound(workflow, {"images": ["a", "b", "c", "d"], "fit": "fill"})
+
+    assert {body["class_type"] for body in whole.values()} == {
+        "LoadImage",
+        "GetImageSize",
+        "ResizeAndPadImage",
+        "EmptyImage",
+        "ImageToMask",
+        "ImageBlend",
+        "ImageCompositeMasked",
+        "SaveImage",
+    }
+    assert not any(node.endswith(("_3", "_4")) for node in whole)
+    assert {body["class_type"] for body in fill.values()} == {
+        "LoadImage",
+        "GetImageSize",
+        "ImageScale",
+        "ImageBlend",
+        "SaveImage",
+    }
+    assert fill["save"]["inputs"]["images"] == ["blend_4", 0]
+    assert fill["blend_4"]["inputs"]["image1"] == ["blend_3", 0]
+
+
+def test_without_a_lora_its_node_is_gone_and_read_past(catalog: Catalog, bound: Bound) -> None:
+    workflow = catalog.workflow("text_to_image_checkpoint")
+    without = bound(workflow, {"prompt": "a", "model": "m"})
+    with_one = bound(workflow, {"prompt": "a", "model": "m", "lora": "l", "lora_strength": 0.5})
+
+    assert "lora" not in without
+    assert without["sampler"]["inputs"]["model"] == ["checkpoint", 0]
+    assert without["positive"]["inputs"]["clip"] == ["checkpoint", 1]
+    assert with_one["lora"]["inputs"]["strength_model"] == 0.5
+    assert with_one["lora"]["inputs"]["strength_clip"] == 0.5
