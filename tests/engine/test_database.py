@@ -92,7 +92,7 @@ class TestMigrations:
         migrate(empty)
 
         indexes = empty.read(lambda: {found.name for found in empty.peewee.get_indexes("job")})
-        assert {"job_job_id", "job_person_ended", "job_state_person_seq"} <= indexes
+        assert {"job_job_id", "job_person_ended", "job_state_person_due"} <= indexes
         add = empty.tables.person.insert(person="anna", created_us=1)
         assert empty.tx(add.execute) is not None
 

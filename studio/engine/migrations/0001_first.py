@@ -101,8 +101,8 @@ def up(_migrator: object, db: Any) -> None:
             model._schema.create_table()
 
     index(db, Job, "job_job_id", Job.job_id, unique=True)
-    # A person's waiting rows in order of age; and, by its first columns, who waits and who runs.
-    index(db, Job, "job_state_person_seq", Job.state, Job.person, Job.seq)
+    # A person's due rows in order of age; and, by its first columns, who waits and who runs.
+    index(db, Job, "job_state_person_due", Job.state, Job.person, Job.due_us, Job.seq)
     index(db, Job, "job_state_lease", Job.state, Job.lease_us)
     index(db, Job, "job_state_prompt", Job.state, Job.prompt_id)
     index(db, Job, "job_person_ended", Job.person, Job.ended_us, Job.seq)
