@@ -196,25 +196,22 @@ def _text(p: Parameter, value: object, max_chars: int) -> str:
 def _number(p: Parameter, value: object) -> int | float:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise StudioError("field_wrong_type", field=p.name, type=p.type)
-    # NaN and infinity fail the comparison or the whole-number test: both are told as such.
     whole = p.type is Kind.INTEGER
-    if not math.isfinite(value) or (whole and value != int(value)):
+    if isinstance(value, float) and not (value.is_integer() if whole else math.isfinite(value)):
         raise StudioError("field_wrong_type", field=p.name, type=p.type)
-    number = int(value) if whole else float(value)
-    low, high = p.min or 0, p.max or 0
-    off_step = whole and p.step is not None and (number - low) % p.step != 0
-    if not low <= number <= high or off_step:
+    low, high, step = p.min or 0, p.max or 0, p.step or 1
+    if not low <= value <= high or (whole and (value - low) % step != 0):
         raise StudioError(
-            "field_out_of_range", field=p.name, value=value, min=low, max=high, step=p.step or 1
+            "field_out_of_range", field=p.name, value=_shown(value), min=low, max=high, step=step
         )
-    return number
+    return int(value) if whole else float(value)
 
 
 def _choice(p: Parameter, value: object) -> str:
     choice = str(_typed(p, value, str))
     if choice not in p.choices:
         raise StudioError(
-            "field_not_a_choice", field=p.name, value=choice, choices=", ".join(p.choices)
+            "field_not_a_choice", field=p.name, value=_shown(choice), choices=", ".join(p.choices)
         )
     return choice
 
@@ -235,12 +232,20 @@ def _seed(p: Parameter, value: object) -> str:
     if isinstance(value, float) and value.is_integer() and abs(value) < SEED_DRAWN_BELOW:
         value = int(value)  # a page's number field; above 2^53 it is no longer what was typed
     if isinstance(value, bool) or not isinstance(value, (int, str)):
-        raise StudioError("seed_invalid", field=p.name, value=value, max=SEED_MAX)
-    text = str(value).strip()
+        raise StudioError("seed_invalid", field=p.name, value=_shown(value), max=SEED_MAX)
+    text = _shown(value).strip()
     # isascii: int() would also take digits of other scripts and underscores.
     if not (text.isascii() and re.fullmatch(r"-1|\d{1,20}", text)) or int(text) > SEED_MAX:
-        raise StudioError("seed_invalid", field=p.name, value=text[:40], max=SEED_MAX)
+        raise StudioError("seed_invalid", field=p.name, value=text, max=SEED_MAX)
     return str(int(text))
+
+
+def _shown(value: object) -> str:
+    """Make a wrong value short enough for a sentence."""
+    if isinstance(value, int) and value.bit_length() > 128:
+        return "a number of many digits"  # Python itself refuses to write out very long ones
+    text = str(value)
+    return text if len(text) <= 40 else text[:39] + "…"
 
 
 # --- binding ---

@@ -307,24 +307,6 @@ class Manifest(_Part):
     outputs: tuple[OutputSpec, ...] = Field(min_length=1)
     models: tuple[ModelNeed, ...] = ()
 
-    @model_validator(mode="after")
-    def _names(self) -> Manifest:
-        names = [parameter.name for parameter in self.parameters]
-        for name in names:
-            if names.count(name) > 1:
-                raise ValueError(f"two parameters are named {name!r}")
-        for name in self._asked():
-            if name not in names:
-                raise ValueError(f"a condition asks for {name!r}, and no parameter has that name")
-        return self
-
-    def _asked(self) -> Iterator[str]:
-        for rule in self.rules:
-            yield from rule.when
-        for parameter in self.parameters:
-            for variant in parameter.variants:
-                yield from variant.when
-
     def parameter(self, name: str) -> Parameter | None:
         """Find a parameter by name."""
         return next((p for p in self.parameters if p.name == name), None)

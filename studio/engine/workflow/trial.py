@@ -11,7 +11,16 @@ from typing import Any
 
 from studio.engine.workflow.binding import Workflow, bind, file_targets
 from studio.engine.workflow.graph import Target, is_link
-from studio.engine.workflow.manifest import FaultError, Kind, ModelNeed, Parameter, Rule, Source
+from studio.engine.workflow.manifest import (
+    FaultError,
+    Kind,
+    Manifest,
+    ModelNeed,
+    Parameter,
+    Rule,
+    Source,
+    When,
+)
 from studio.errors import StudioError
 
 Place = tuple[object, ...]
@@ -99,12 +108,32 @@ def _misfits(workflow: Workflow) -> Iterator[tuple[Place, str]]:
 def _wrong_parameters(workflow: Workflow) -> Iterator[tuple[Place, str]]:
     nodes = workflow.graph.nodes
     owners: dict[Target, str] = {}
+    yield from _wrong_names(workflow.manifest)
     for index, p in enumerate(workflow.manifest.parameters):
         for reason in _wrong_targets(workflow, p, owners):
             yield ("parameters", index, "bind"), reason
     for target in file_targets(workflow):
         if target not in owners and not is_link(nodes[target.node]["inputs"][target.input]):
             yield ("parameters",), f"node {target.node!r} loads a file that no parameter gives it"
+
+
+def _wrong_names(manifest: Manifest) -> Iterator[tuple[Place, str]]:
+    names: set[str] = set()
+    for index, p in enumerate(manifest.parameters):
+        if p.name in names:
+            yield ("parameters", index, "name"), f"a second parameter is named {p.name!r}"
+        names.add(p.name)
+    asked: list[tuple[Place, When]] = [
+        (("rules", index, "when"), rule.when) for index, rule in enumerate(manifest.rules)
+    ]
+    for index, p in enumerate(manifest.parameters):
+        asked += [
+            (("parameters", index, "variants", at, "when"), variant.when)
+            for at, variant in enumerate(p.variants)
+        ]
+    for place, when in asked:
+        for name in when.keys() - names:
+            yield (*place, name), f"no parameter is named {name!r}"
 
 
 def _wrong_targets(workflow: Workflow, p: Parameter, owners: dict[Target, str]) -> Iterator[str]:
