@@ -88,8 +88,9 @@ def build(settings: Settings) -> Studio:
         max_pixels=settings.max_pixels,
     )
     store = Store(settings.outputs_dir)
-    practice = None if settings.comfy_urls else _practice(settings, catalog)
-    fleet = _fleet(settings, practice)
+    port = None if settings.comfy_urls else _free_port()
+    practice = None if port is None else _practice(settings, catalog, port)
+    fleet = _fleet(settings, port)
     runner = Runner(
         ledger=ledger,
         fleet=fleet,
@@ -140,24 +141,24 @@ def build(settings: Settings) -> Studio:
     )
 
 
-def _practice(settings: Settings, catalog: Catalog) -> PracticeServer:
+def _practice(settings: Settings, catalog: Catalog, port: int) -> PracticeServer:
     """Make the stand-in for a studio that no ComfyUI is configured for; it has every model."""
     models: dict[str, list[str]] = {}
     for model in catalog.models.values():
         models.setdefault(model.folder, []).append(model.file)
     return PracticeServer(
-        port=_free_port(),
+        port=port,
         pace_s=settings.practice_pace,
         folder=settings.data_dir / "practice",
         models=models,
     )
 
 
-def _fleet(settings: Settings, practice: PracticeServer | None) -> Fleet:
+def _fleet(settings: Settings, practice_port: int | None) -> Fleet:
     urls = settings.comfy_urls or (DEFAULT_COMFY,)
     return Fleet(
         [ComfyClient(url, headers=settings.headers_for(url)) for url in urls],
-        stand_in=ComfyClient(practice.url) if practice else None,
+        stand_in=ComfyClient(f"http://127.0.0.1:{practice_port}") if practice_port else None,
         configured=bool(settings.comfy_urls),
         slots=settings.comfy_slots,
     )

@@ -252,7 +252,7 @@ class Desk:
                 elif ended or time.monotonic() - asked_at >= ROW_EVERY_S:
                     row = await asyncio.to_thread(self._stand, person, job_id)
                     asked_at = time.monotonic()
-                    news = row if row.state.ended or row.seq >= news.seq else news
+                    news = _later(row, news)
 
     def _stand(self, person: str, job_id: str) -> News:
         """Tell how a job stands: the row's state, with the latest news when they speak of it."""
@@ -297,6 +297,15 @@ def _as_news(job: Job) -> News:
         phase="phase.starting" if job.state is State.PROCESSING else "",
         server=job.server,
     )
+
+
+def _later(row: News, heard: News) -> News:
+    """Choose between what the row says and what was heard; an end is always later."""
+    if row.state.ended:
+        return replace(
+            row, seq=max(row.seq, heard.seq + 1), fraction=max(row.fraction, heard.fraction)
+        )
+    return row if row.seq >= heard.seq else heard
 
 
 def _upload_of(given: Any, field: str) -> tuple[Path, str]:

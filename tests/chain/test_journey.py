@@ -188,7 +188,7 @@ def test_outputs_are_asked_for_by_name_and_lead_nowhere_else(house: House) -> No
 
 
 def test_every_thread_and_socket_ends_with_the_studio(
-    practice: PracticeServer, tmp_path: Path, no_threads_left: None
+    no_threads_left: None, practice: PracticeServer, tmp_path: Path
 ) -> None:
     with opened(tmp_path, comfy_urls=(practice.url,)) as house:
         house.ended(house.order())

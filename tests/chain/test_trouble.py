@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from studio.engine.jobs import State
+from studio.errors import StudioError
 from studio.practice import PracticeServer
 from tests.chain.house import ANN, BEN, House, opened, wait_until
 
@@ -124,7 +125,7 @@ def test_a_prompt_deleted_in_comfyui_itself_is_cancelled_within_seconds(
 def test_cancel_of_a_running_job_stops_it_on_the_server(
     house: House, practice: PracticeServer
 ) -> None:
-    job = house.order(steps=500)
+    job = house.order(steps=100)
     practice.wait_for("node:sampler")
 
     house.studio.desk.cancel(ANN, job.job_id)
@@ -168,12 +169,16 @@ def test_cancel_of_ones_own_queued_job_leaves_anothers_running_one_alone(
 def test_cancel_of_an_ended_job_changes_nothing(house: House) -> None:
     job = house.ended(house.order())
 
-    assert house.studio.desk.cancel(ANN, job.job_id).state is State.COMPLETED
+    with pytest.raises(StudioError) as caught:
+        house.studio.desk.cancel(ANN, job.job_id)
+
+    assert caught.value.code == "job_ended"
+    assert house.studio.desk.job(ANN, job.job_id).state is State.COMPLETED
 
 
 def test_a_time_limit_ends_the_job_and_its_prompt(practice: PracticeServer, tmp_path: Path) -> None:
     with opened(tmp_path, comfy_urls=(practice.url,), time_limit_s=1) as house:
-        job = house.ended(house.order(steps=500))
+        job = house.ended(house.order(steps=100))
 
         assert job.failure is not None
         assert job.failure.code == "time_limit"
