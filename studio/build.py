@@ -21,6 +21,7 @@ from studio.engine.desk import Desk
 from studio.engine.ledger import Ledger
 from studio.engine.media import Media
 from studio.engine.runner import Runner
+from studio.engine.sole import SoleUse
 from studio.engine.store import Store
 from studio.engine.tasks import Doorbell
 from studio.engine.watcher import Pace
@@ -53,11 +54,14 @@ class Studio:
     desk: Desk
     guests: Guests
     practice: PracticeServer | None
+    sole_use: SoleUse
 
     def start(self) -> None:
         """Open sockets and start threads: ComfyUI clients, workers, heartbeat, sweeper."""
         if self.practice is not None:
             self.practice.start()
+        if self.settings.studio_workers and self.sole_use.take():
+            self.ledger.reap(even_live=True)  # a killed process left them: nobody else has them
         self.fleet.start()
         if self.settings.studio_workers:
             self.runner.start()
@@ -72,6 +76,7 @@ class Studio:
         if self.practice is not None:
             self.practice.stop()
         self.database.close()
+        self.sole_use.free()
 
 
 def build(settings: Settings) -> Studio:
@@ -138,6 +143,7 @@ def build(settings: Settings) -> Studio:
         desk=desk,
         guests=Guests(secret),
         practice=practice,
+        sole_use=SoleUse(settings.data_dir),
     )
 
 

@@ -183,12 +183,13 @@ class Ledger:
 
     # The house's side ----------------------------------------------------------------------
 
-    def reap(self) -> int:
+    def reap(self, *, even_live: bool = False) -> int:
         """Put jobs whose lease ran out back to pending, prompt kept, and count them.
 
-        One that its person wanted stopped, and that reached no server, is cancelled.
+        One that its person wanted stopped, and that reached no server, is cancelled. `even_live`
+        takes back leases that still run: only for a process that knows it is the only one.
         """
-        count = self._db.tx(self._reap)
+        count = self._db.tx(lambda: self._reap(even_live))
         if count:
             self._forget_standing()
         return count
@@ -463,9 +464,11 @@ class Ledger:
             return {"adoptions": max(row.adoptions - 1, 0)}
         return {"attempt": max(row.attempt - 1, 0)}
 
-    def _reap(self) -> int:
+    def _reap(self, even_live: bool) -> int:
         job, now = self._rows.job, self._now()
-        overdue = (job.state == State.PROCESSING) & (job.lease_us < now)
+        overdue = job.state == State.PROCESSING
+        if not even_live:
+            overdue &= job.lease_us < now
         nothing_left = job.cancel_wanted & (job.prompt_id == "")
         stopped = job.update(**self._ending_unclaimed(State.PROCESSING, State.CANCELLED))
         back = job.update(
