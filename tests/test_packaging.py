@@ -387,7 +387,7 @@ def test_engine_and_practice_start_without_loading_gradio() -> None:
             "import importlib, sys",
             f"for name in {names!r}: importlib.import_module(name)",
             "loaded = {'gradio', 'fastapi', 'starlette', 'uvicorn'} & set(sys.modules)",
-            "sys.exit(' '.join(loaded))",
+            "sys.exit(' '.join(loaded) or 0)",
         ]
     )
 
