@@ -143,6 +143,7 @@ class Watcher:
         self._clock = clock
         self._frames_missed = adopted
         self._unsure = adopted
+        self._deaf = adopted  # its frames go to the socket of the process that sent it
         self._started = False
         self._over_since: float | None = None
         self._away_since: float | None = None
@@ -221,6 +222,7 @@ class Watcher:
                 assert_never(event)
 
     def _advance(self, event: RunEvent) -> None:
+        self._deaf = False
         now = self._clock()
         self._progress.read(event, now)
         self._report.progress(self._progress.view(now))
@@ -246,6 +248,8 @@ class Watcher:
             return self._quiet_for(0.1)
         if self._away_since is not None or self._unsure:
             return self._quiet_for(self._pace.away_look_s)
+        if self._deaf:
+            return self._quiet_for(self._pace.queue_look_s)
         return self._cancel_sent_at is not None and self._quiet_for(self._pace.tick_s)
 
     def _quiet_for(self, seconds: float) -> bool:
