@@ -268,11 +268,16 @@ def table(readme: str, first: str) -> dict[str, list[str]]:
 
 
 @pytest.mark.parametrize("readme", READMES)
-def test_readme_lists_every_workflow_with_version_and_memory(readme: str) -> None:
+def test_readme_lists_every_workflow_with_tab_version_and_memory(readme: str) -> None:
+    language = "zh-TW" if "zh" in readme else "en"
     rows = table(readme, r"`([a-z][a-z0-9_]*)`")
 
-    assert {name: (cells[1], cells[2]) for name, cells in rows.items()} == {
-        name: (workflow.manifest.minimum_comfyui, f"{workflow.manifest.vram_gb:g} GB")
+    assert {name: tuple(cells[:3]) for name, cells in rows.items()} == {
+        name: (
+            CATALOG.tab(workflow.manifest.tab).title[language],
+            workflow.manifest.minimum_comfyui,
+            f"{workflow.manifest.vram_gb:g} GB",
+        )
         for name, workflow in CATALOG.workflows.items()
     }
 
