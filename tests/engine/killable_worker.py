@@ -1,7 +1,8 @@
 """A worker process for the kill tests: `python killable_worker.py DATABASE_URL FOLDER`.
 
-FOLDER plays the ComfyUI: a prompt is a file, named by its id and holding its job's, written when it
-is posted; it has ended a moment later, worker or not. The worker may be killed at any instruction.
+FOLDER plays the ComfyUI: a prompt is a file, named by its id and holding its job's, written when
+it is posted; it has ended a moment later, worker or not. Workers are woken by a doorbell of their
+own on a queue they share, and may be killed at any instruction.
 """
 
 from __future__ import annotations
@@ -15,9 +16,11 @@ from pathlib import Path
 from studio.engine.database import migrate, open_database
 from studio.engine.jobs import Claim, Output
 from studio.engine.ledger import Ledger
+from studio.engine.tasks import Doorbell
 
 LEASE_S = 0.6
-RUN_S = 0.05
+RUN_S = 0.08
+WORKERS = 2
 REST = threading.Event()
 
 
@@ -47,13 +50,24 @@ def main() -> None:
     database = open_database(url)
     migrate(database)
     ledger = Ledger(database)
-    while True:
-        ledger.reap()
+
+    def pump() -> bool:
         claim = ledger.claim(f"worker-{os.getpid()}", lease_s=LEASE_S)
-        if claim is None:
-            REST.wait(0.02)
-        else:
+        if claim is not None:
             work(ledger, claim, folder)
+        return claim is not None
+
+    bell = Doorbell(
+        folder.parent / "queue.db",
+        pump,
+        waiting=ledger.waiting,
+        free_slots=lambda: WORKERS,
+        reap=ledger.reap,
+        take_chore=ledger.take_chore,
+        sweep_s=0.1,
+    )
+    bell.start(WORKERS)
+    threading.Event().wait()
 
 
 if __name__ == "__main__":

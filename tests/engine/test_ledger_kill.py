@@ -20,8 +20,8 @@ from studio.engine.ledger import Ledger
 
 WORKER = Path(__file__).with_name("killable_worker.py")
 HOUSE = Path(__file__).parents[2]
-JOBS = 120
-KILLS = 12
+JOBS = 80
+KILLS = 10
 DEADLINE_S = 60.0
 
 
