@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import gradio as gr
+from gradio.events import api
 
 from studio import texts
 from studio.engine.desk import Desk
@@ -25,7 +26,7 @@ from studio.engine.workflow.manifest import Kind, Parameter
 from studio.errors import StudioError
 from studio.tabs.asking import Asker, asker_of, told
 from studio.tabs.parts import Parts
-from studio.tabs.pictures import uploaded
+from studio.tabs.pictures import Uploads
 from studio.tabs.tab import tell
 from studio.web.names import download_name
 
@@ -42,12 +43,14 @@ _TYPES: Final[Mapping[Kind, Any]] = {
     Kind.VIDEO: gr.FileData,
 }
 
-Files = list[gr.FileData]
+Files = list[dict[str, Any]]
+"""`gr.FileData` as JSON: `gr.api` sends on what a function gives, as it is."""
+
 Info = dict[str, Any]
 
 
 class Programs:
-    """The endpoints of one studio. `folder` is where Gradio keeps uploads and lets files be fetched.
+    """The endpoints of one studio. `folder` is where Gradio keeps uploads and gives files away.
 
     `handed` collects the files put there for programs, for Gradio's own sweeping.
     """
@@ -56,16 +59,17 @@ class Programs:
         self._desk: Desk = parts.desk
         self._parts = parts
         self._folder = folder
+        self._uploads = Uploads(folder, _no_input)
         self._handed = handed
         self.closing = False
 
     def draw(self) -> None:
         """Add every endpoint to the open Blocks."""
         for tab in self._parts.catalog.tabs:
-            gr.api(self._generating(tab), api_name=tab.name, concurrency_limit=None)
-        gr.api(self.status, api_name="status", concurrency_limit=None)
-        gr.api(self.cancel, api_name="cancel", concurrency_limit=None)
-        gr.api(self.history, api_name="history", concurrency_limit=None)
+            api(self._generating(tab), api_name=tab.name, concurrency_limit=None)
+        api(self.status, api_name="status", concurrency_limit=None)
+        api(self.cancel, api_name="cancel", concurrency_limit=None)
+        api(self.history, api_name="history", concurrency_limit=None)
 
     # Generating ---------------------------------------------------------------------------
 
@@ -113,19 +117,10 @@ class Programs:
         return self._desk.submit(person, tab.name, values)
 
     def _sent(self, p: Parameter, value: Any) -> Any:
-        if not p.type.file:
-            return value
+        """Take the files the client uploaded; no other path of this machine can be named."""
         if p.type is Kind.IMAGES:
-            if not isinstance(value, (list, tuple)):
-                raise StudioError("field_wrong_type", field=p.name, type=p.type)
-            return [self._file(p, one) for one in value]
-        return self._file(p, value)
-
-    def _file(self, p: Parameter, value: Any) -> dict[str, str]:
-        """Take a file the client uploaded; no other path of this machine can be named."""
-        given = value if isinstance(value, Mapping) else {"path": value}
-        path = uploaded(given.get("path"), self._folder, p.name)
-        return {"path": str(path), "orig_name": str(given.get("orig_name") or path.name)}
+            return self._uploads.pictures(value, p.name)
+        return self._uploads.file(value, p.name) if p.type.file else value
 
     async def _followed(self, asker: Asker, job: Job, progress: gr.Progress) -> Any:
         """Yield at least once a second; the last is the result. Raises what a person would read."""
@@ -182,9 +177,8 @@ class Programs:
         stand = info(job)
         if job.state.ended:
             return stand
-        async with aclosing(self._desk.follow(asker.person, job_id)) as news_of:
-            news = await anext(news_of)
-        return stand | standing(news, asker.language)
+        news = await anext(self._desk.follow(asker.person, job_id))
+        return stand | standing(news)
 
     async def cancel(self, job_id: str, request: gr.Request) -> Info:
         """Stop one of the caller's jobs, in the queue or while it runs.
@@ -209,7 +203,9 @@ class Programs:
         try:
             page = await asyncio.to_thread(
                 lambda: self._desk.recent(
-                    asker.person, after=after or None, limit=min(max(int(limit), 1), _HISTORY_AT_MOST)
+                    asker.person,
+                    after=after or None,
+                    limit=min(max(int(limit), 1), _HISTORY_AT_MOST),
                 )
             )
         except StudioError as error:
@@ -218,6 +214,10 @@ class Programs:
 
     def _asker(self, request: gr.Request) -> Asker:
         return asker_of(request, self._parts.guests, self._parts.settings.studio_language)
+
+
+def _no_input(ref: str) -> Path:
+    raise StudioError("file_unknown", file=ref)
 
 
 def signature(tab: Tab, parameters: Sequence[Parameter]) -> inspect.Signature:
@@ -233,7 +233,7 @@ def signature(tab: Tab, parameters: Sequence[Parameter]) -> inspect.Signature:
         # known by its default alone: under the name of another special type it is both.
         inspect.Parameter("progress", kind, default=_PROGRESS, annotation=gr.Request),
     ]
-    return inspect.Signature([*said, *special], return_annotation=tuple[Files, Info])
+    return inspect.Signature([*said, *special], return_annotation=tuple[list[gr.FileData], Info])
 
 
 def _needed(tab: Tab, p: Parameter) -> bool:
@@ -255,7 +255,10 @@ def _type(tab: Tab, p: Parameter) -> Any:
 
 def describe(tab: Tab, parameters: Sequence[Parameter]) -> str:
     """Write the endpoint's documentation from the manifest's own words."""
-    lines = [f"{texts.local(tab.title, 'en')}. Returns the output files and what is known of the job.", ""]
+    lines = [
+        f"{texts.local(tab.title, 'en')}. Returns the output files and what is known of the job.",
+        "",
+    ]
     lines.append("Parameters:")
     for p in parameters:
         words = [texts.local(p.label, "en"), texts.local(p.help, "en")]
@@ -280,7 +283,7 @@ def info(job: Job, state: State | None = None) -> Info:
     } | ({"error": error} if error else {})
 
 
-def standing(news: News, language: str) -> Info:
+def standing(news: News) -> Info:
     """Say how a running job stands."""
     return {
         "status": str(news.state),
@@ -295,7 +298,5 @@ def _failure(job: Job) -> StudioError:
     failure = job.failure
     if failure is None:
         return StudioError("internal")
-    params = {name: value for name, value in failure.params.items() if name != "field"}
-    return StudioError(
-        failure.code, field=failure.params.get("field"), details=failure.details, **params
-    )
+    params: dict[str, Any] = dict(failure.params)
+    return StudioError(failure.code, field=params.pop("field", None), **params)

@@ -10,23 +10,25 @@ from pathlib import Path
 from typing import Any, Final
 
 import gradio as gr
+from gradio.i18n import I18nData
 
 from studio import texts
 from studio.engine.desk import ServerView
+from studio.engine.workflow.catalog import Tab
 from studio.tabs import head
 from studio.tabs.api import Programs
 from studio.tabs.asking import Asker, asker_of
 from studio.tabs.follow import Watches
 from studio.tabs.parts import Parts
 from studio.tabs.pictures import SAMPLES
-from studio.tabs.tab import TabPage, title
+from studio.tabs.tab import TabPage
 from studio.tabs.theme import theme
 from studio.tabs.words import Words
 from studio.web.site import site
 
 ASSETS: Final = Path(__file__).parent / "assets"
 FOLLOWERS: Final = 1000
-"""Gradio's slots for events of the whole app; each open page that watches a job takes one."""
+"""Gradio's slots for events of the whole app: each open page that watches a job takes one."""
 
 CACHE_SWEEP_S: Final = 3600
 CACHE_KEEP_S: Final = 24 * 3600
@@ -44,8 +46,9 @@ class StudioBlocks(gr.Blocks):
     """Blocks whose `launch()` brings look, languages, routes, identity and the studio's own life."""
 
     def __init__(self, parts: Parts) -> None:
-        folder = parts.settings.data_dir / "gradio"
-        os.environ.setdefault("GRADIO_TEMP_DIR", str(folder))
+        # Gradio's own place is shared by all users of the machine; this one is ours alone.
+        own = str(parts.settings.data_dir / "gradio")
+        self.folder = Path(os.environ.setdefault("GRADIO_TEMP_DIR", own))
         super().__init__(
             title=texts.text("page.title"),
             analytics_enabled=False,
@@ -56,7 +59,7 @@ class StudioBlocks(gr.Blocks):
         self.words = Words()
         self._handed: set[str] = set()
         self.temp_file_sets.append(self._handed)
-        self.programs = Programs(parts, Path(os.environ["GRADIO_TEMP_DIR"]), self._handed)
+        self.programs = Programs(parts, self.folder, self._handed)
 
     def launch(self, *args: Any, **kwargs: Any) -> Any:
         """Take what `gr.Blocks.launch` takes; what is not said comes from the settings."""
@@ -122,7 +125,7 @@ def make_demo(parts: Parts) -> StudioBlocks:
     """Draw the page of one studio. Nothing runs before `launch()`."""
     demo = StudioBlocks(parts)
     with demo:
-        Page(parts, demo.words).draw()
+        Page(parts, demo).draw()
         demo.programs.draw()
     return demo
 
@@ -130,12 +133,16 @@ def make_demo(parts: Parts) -> StudioBlocks:
 class Page:
     """Draws the page around the tabs, and refreshes what speaks of the house."""
 
-    def __init__(self, parts: Parts, words: Words) -> None:
+    def __init__(self, parts: Parts, demo: StudioBlocks) -> None:
         self._desk = parts.desk
         self._parts = parts
-        self._words = words
+        self._demo = demo
+        self._words = demo.words
         watches = Watches()
-        self._tabs = [TabPage(parts, tab, words, watches) for tab in parts.catalog.tabs]
+        self._tabs = [
+            TabPage(parts, tab, demo.words, watches=watches, folder=demo.folder)
+            for tab in parts.catalog.tabs
+        ]
 
     def draw(self) -> None:
         """Draw head, banner and tabs into the open Blocks, and join the events."""
@@ -148,7 +155,7 @@ class Page:
         self._banner = gr.HTML(elem_id="studio-banner", apply_default_css=False, js_on_load=None)
         with gr.Tabs(elem_id="studio-tabs", overflow_behavior="wrap"):
             for page in self._tabs:
-                with gr.Tab(title(page.tab, self._words), id=page.tab.name):
+                with gr.Tab(self._title(page.tab), id=page.tab.name):
                     page.draw()
         self._servers = gr.Textbox(visible="hidden", elem_id="studio-servers")
         for page in self._tabs:
@@ -156,17 +163,22 @@ class Page:
         self._wire()
 
     def _wire(self) -> None:
-        demo = gr.context.Context.root_block
-        quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "queue": False}
+        quiet: dict[str, Any] = {
+            "show_progress": "hidden",
+            "api_visibility": "private",
+            "queue": False,
+        }
         fields = [component for page in self._tabs for component in page.form.components]
         for page in self._tabs:
             page.wire()
-        restored = demo.load(None, fields, fields, js=_RESTORE, show_progress="hidden", api_visibility="private")
+        restored = self._demo.load(
+            None, fields, fields, js=_RESTORE, show_progress="hidden", api_visibility="private"
+        )
         arrival = [output for page in self._tabs for output in page.arrival]
         restored.then(self.arrive, None, [*self._house_parts, *arrival], **quiet)
-        restored.then(self.settle, fields, fields, **quiet)
+        restored.then(self.settle, fields, fields, preprocess=False, **quiet)
         gr.on(
-            [component.change for component in fields],
+            [changed(component) for component in fields],
             None,
             fields,
             js=_KEEP,
@@ -177,7 +189,10 @@ class Page:
         self._head.tick(self.refresh, None, [*self._house_parts, *pulses], **quiet)
         listed = [field.component for page in self._tabs for field in page.form.listed]
         if listed:
-            self._servers.change(self.relist, listed, listed, **quiet)
+            self._servers.change(self.relist, listed, listed, preprocess=False, **quiet)
+
+    def _title(self, tab: Tab) -> I18nData:
+        return self._words.of(f"{tab.name}.title", tab.title)
 
     @property
     def _house_parts(self) -> list[Any]:
@@ -239,3 +254,7 @@ def _mark_of(servers: Sequence[ServerView]) -> str:
     """Write which servers answer, so that a change is noticed."""
     return " ".join(f"{server.name}={server.online}" for server in servers)
 
+
+def changed(component: Any) -> Any:
+    """Give a component's change event."""
+    return component.change

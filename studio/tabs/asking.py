@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from functools import wraps
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, TypeVar, cast
 
 import gradio as gr
 
@@ -20,8 +20,7 @@ from studio.web.language import language_of
 
 log = logging.getLogger("studio.tabs")
 
-P = ParamSpec("P")
-R = TypeVar("R")
+Handler = TypeVar("Handler", bound=Callable[..., Coroutine[Any, Any, Any]])
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,19 +71,14 @@ class Speaks:
         raise NotImplementedError
 
 
-S = TypeVar("S", bound=Speaks)
-
-
-def spoken(
-    handler: Callable[Concatenate[S, gr.Request, P], Coroutine[Any, Any, R]],
-) -> Callable[Concatenate[S, gr.Request, P], Coroutine[Any, Any, R]]:
-    """Let a handler raise StudioError; the person reads a sentence and a hint."""
+def spoken(handler: Handler) -> Handler:
+    """Let a handler of a `Speaks` raise StudioError; the person reads a sentence and a hint."""
 
     @wraps(handler)
-    async def said(self: S, request: gr.Request, *args: P.args, **kwargs: P.kwargs) -> R:
+    async def said(self: Speaks, request: gr.Request, *args: Any) -> Any:
         try:
-            return await handler(self, request, *args, **kwargs)
+            return await handler(self, request, *args)
         except StudioError as error:
             raise told(error, self.asker(request).language, self.tab) from error
 
-    return said
+    return cast("Handler", said)

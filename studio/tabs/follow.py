@@ -72,9 +72,7 @@ def focus(jobs: Sequence[Job]) -> Job | None:
     return next((job for job in jobs if job.state is State.PROCESSING), jobs[0] if jobs else None)
 
 
-async def follow(
-    desk: Desk, person: str, tab: str, watch: Watch
-) -> AsyncGenerator[Frame, None]:
+async def follow(desk: Desk, person: str, tab: str, watch: Watch) -> AsyncGenerator[Frame, None]:
     """Yield frames until none of this person's jobs in this tab runs any more.
 
     At least one frame a second, so that a page that left is noticed. Raises StudioError.

@@ -1,23 +1,24 @@
 """Form fields from manifests: a kind of parameter is a kind of field, for every tab alike.
 
-Checks nothing: what a field holds goes to the desk as it is, which checks it against the manifest
-and answers in the person's language. Gradio's own checks, in English, are stepped around.
+Checks nothing: what a field holds goes to the desk as the browser sent it (events that read the
+fields say `preprocess=False`). The desk checks it against the manifest and answers in the person's
+language; Gradio's own checks speak English, and know yesterday's choices.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 import gradio as gr
 from gradio.components import Component
 from gradio.i18n import I18nData
 
-from studio.engine.workflow.catalog import Tab, Workflow
+from studio.engine.workflow.binding import Workflow
+from studio.engine.workflow.catalog import Tab
 from studio.engine.workflow.manifest import Kind, Parameter
-from studio.tabs.pictures import Pictures, files, uploaded, upload_folder
+from studio.tabs.pictures import Uploads, pictures
 from studio.tabs.words import Words
 
 CHIPS_AT_MOST: Final = 6
@@ -28,42 +29,6 @@ _TINY_AT_MOST: Final = 8
 
 _PICTURE_KINDS: Final = (Kind.IMAGE, Kind.IMAGES, Kind.MASK)
 Choices = Sequence[tuple[str, str]]
-
-
-class List(gr.Dropdown):
-    """A drop-down whose choices come and go with the servers: the desk checks them."""
-
-    def preprocess(self, payload: Any) -> Any:
-        """Pass on what was chosen."""
-        return payload
-
-    def get_block_name(self) -> str:
-        """Use Gradio's own drop-down in the browser."""
-        return "dropdown"
-
-
-class Chips(gr.Radio):
-    """Choices all in sight."""
-
-    def preprocess(self, payload: Any) -> Any:
-        """Pass on what was chosen."""
-        return payload
-
-    def get_block_name(self) -> str:
-        """Use Gradio's own radio group in the browser."""
-        return "radio"
-
-
-class Range(gr.Slider):
-    """A number between two bounds, which differ with the workflow: the desk checks them."""
-
-    def preprocess(self, payload: Any) -> Any:
-        """Pass on what was set."""
-        return payload
-
-    def get_block_name(self) -> str:
-        """Use Gradio's own slider in the browser."""
-        return "slider"
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +67,7 @@ class Form:
         names = {w.manifest.picker.name for w in self.tab.workflows if w.manifest.picker}
         return next((f for f in self.fields if f.name in names), None)
 
-    def values(self, raw: Sequence[Any], *, input_file: Callable[[str], Path]) -> dict[str, Any]:
+    def values(self, raw: Sequence[Any], uploads: Uploads) -> dict[str, Any]:
         """Turn what the components hold into the desk's values.
 
         A field the picked workflow does not have is hidden, and what it holds is not sent.
@@ -110,7 +75,7 @@ class Form:
         given = {field.name: value for field, value in zip(self.fields, raw, strict=True)}
         workflow = self.tab.pick(given)
         return {
-            field.name: _sent(field.parameter, given[field.name], input_file)
+            field.name: _sent(field.parameter, given[field.name], uploads)
             for field in self.fields
             if self.tab.used(field.name, workflow) and given[field.name] is not None
         }
@@ -121,27 +86,46 @@ def draw(tab: Tab, words: Words, choices: Callable[[str], Choices]) -> Form:
     start = tab.pick({})
     plain = [p for p in tab.parameters if not p.advanced]
     more = [p for p in tab.parameters if p.advanced]
-    fields = [_drawn(tab, start, p, words, choices) for p in plain]
+    rooms = shapes(plain) | shapes(more)
+    fields = [_drawn(tab, start, p, words, choices, rooms[p.name]) for p in plain]
     if more:
         with gr.Accordion(words.page("page.advanced"), open=False, elem_classes="studio-advanced"):
-            fields += [_drawn(tab, start, p, words, choices) for p in more]
+            fields += [_drawn(tab, start, p, words, choices, rooms[p.name]) for p in more]
     return Form(tab, tuple(fields))
 
 
+def shapes(parameters: Sequence[Parameter]) -> dict[str, str]:
+    """Say which fields take a whole line: the wide ones, and a narrow one without a neighbour."""
+    rooms = {p.name: _shape(p) for p in parameters}
+    open_half: str | None = None
+    for p in parameters:
+        if rooms[p.name] == "half":
+            open_half = None if open_half else p.name
+        elif open_half:
+            rooms[open_half], open_half = "wide", None
+    if open_half:
+        rooms[open_half] = "wide"
+    return rooms
+
+
 def _drawn(
-    tab: Tab, start: Workflow, shared: Parameter, words: Words, choices: Callable[[str], Choices]
+    tab: Tab,
+    start: Workflow,
+    shared: Parameter,
+    words: Words,
+    choices: Callable[[str], Choices],
+    room: str,
 ) -> Field:
     own = start.manifest.parameter(shared.name)
     key = f"{tab.name}.{shared.name}"
     common: dict[str, Any] = {
         "label": words.of(f"{key}.label", shared.label),
         "elem_id": f"studio-{tab.name}-{shared.name}",
-        "elem_classes": [f"studio-field-{_shape(shared)}"],
+        "elem_classes": [f"studio-field-{room}"],
         "visible": own is not None,
     }
-    make = _MAKERS.get(shared.type, _text)
-    listed = choices if from_servers(shared) else None
-    return Field(shared, make(own or shared, key, words, listed, common))
+    make = _listed if from_servers(shared) else _MAKERS[shared.type]
+    return Field(shared, make(_Draft(own or shared, key, words, choices, common)))
 
 
 def chips(p: Parameter) -> bool:
@@ -163,38 +147,55 @@ def from_servers(p: Parameter) -> bool:
     return p.picks or p.type is Kind.MODEL
 
 
-def _info(p: Parameter, key: str, words: Words) -> I18nData | None:
-    return words.of(f"{key}.help", p.help) if p.help else None
+@dataclass(frozen=True, slots=True)
+class _Draft:
+    """What a maker needs: the parameter as the first workflow has it, words, and common options."""
+
+    parameter: Parameter
+    key: str
+    words: Words
+    choices: Callable[[str], Choices]
+    common: Mapping[str, Any]
+
+    @property
+    def info(self) -> I18nData | None:
+        """Give the help text, if there is one."""
+        p = self.parameter
+        return self.words.of(f"{self.key}.help", p.help) if p.help else None
 
 
-def _text(p: Parameter, key: str, words: Words, _: Any, common: dict[str, Any]) -> Component:
+def _text(draft: _Draft) -> Component:
+    p = draft.parameter
+    placeholder = draft.words.of(f"{draft.key}.placeholder", p.placeholder)
     return gr.Textbox(
         value=str(p.default) if p.default is not None else "",
-        info=_info(p, key, words),
-        placeholder=words.of(f"{key}.placeholder", p.placeholder) if p.placeholder else None,
+        info=draft.info,
+        placeholder=placeholder if p.placeholder else None,
         lines=4 if p.multiline else 1,
         max_lines=10 if p.multiline else 1,
-        **common,
+        **draft.common,
     )
 
 
-def _seed(p: Parameter, key: str, words: Words, _: Any, common: dict[str, Any]) -> Component:
+def _seed(draft: _Draft) -> Component:
     """A seed is text: a number field rounds above 2^53."""
-    info = _info(p, key, words) or words.page("page.seed_hint")
+    p = draft.parameter
+    info = draft.info or draft.words.page("page.seed_hint")
     value = str(p.default) if p.default is not None else "-1"
-    return gr.Textbox(value=value, info=info, max_lines=1, **common)
+    return gr.Textbox(value=value, info=info, max_lines=1, **draft.common)
 
 
-def _number(p: Parameter, key: str, words: Words, _: Any, common: dict[str, Any]) -> Component:
+def _number(draft: _Draft) -> Component:
+    p = draft.parameter
     low, high = p.min or 0, p.max or 0
-    return Range(
+    return gr.Slider(
         minimum=low,
         maximum=high,
         step=step_of(p),
-        value=p.default if p.default is not None else low,
-        info=_info(p, key, words),
+        value=p.default if isinstance(p.default, (int, float)) else low,
+        info=draft.info,
         buttons=[],
-        **common,
+        **draft.common,
     )
 
 
@@ -203,33 +204,31 @@ def step_of(p: Parameter) -> float:
     return p.step or (1 if p.type is Kind.INTEGER else 0.05)
 
 
-def _switch(p: Parameter, key: str, words: Words, _: Any, common: dict[str, Any]) -> Component:
-    return gr.Checkbox(value=bool(p.default), info=_info(p, key, words), **common)
+def _switch(draft: _Draft) -> Component:
+    return gr.Checkbox(value=bool(draft.parameter.default), info=draft.info, **draft.common)
 
 
-def _choice(
-    p: Parameter, key: str, words: Words, listed: Callable[[str], Choices] | None, common: dict[str, Any]
-) -> Component:
-    if listed is not None:
-        return _model(p, key, words, listed, common)
+def _choice(draft: _Draft) -> Component:
+    p = draft.parameter
     pairs = [
-        (words.of(f"{key}.choice.{i}", p.labels[c]) if c in p.labels else c, c)
-        for i, c in enumerate(p.choices)
+        (draft.words.of(f"{draft.key}.choice.{c}", p.labels[c]) if c in p.labels else c, c)
+        for c in p.choices
     ]
-    kind = Chips if chips(p) else List
-    return kind(choices=pairs, value=p.default, info=_info(p, key, words), **common)
+    kind: Any = gr.Radio if chips(p) else gr.Dropdown
+    made: Component = kind(choices=pairs, value=p.default, info=draft.info, **draft.common)
+    return made
 
 
-def _model(
-    p: Parameter, key: str, words: Words, listed: Callable[[str], Choices] | None, common: dict[str, Any]
-) -> Component:
-    found = list(listed(p.name)) if listed else []
-    return List(
+def _listed(draft: _Draft) -> Component:
+    """A field whose choices are what the servers list, at this moment and later."""
+    p = draft.parameter
+    found = draft.choices(p.name)
+    return gr.Dropdown(
         choices=with_none(p, found),
         value=first_choice(p, found),
-        info=_info(p, key, words),
+        info=draft.info,
         filterable=True,
-        **common,
+        **draft.common,
     )
 
 
@@ -246,23 +245,20 @@ def first_choice(p: Parameter, choices: Choices) -> str:
     return values[0] if values and (p.required or p.picks) else ""
 
 
-def _pictures(p: Parameter, key: str, words: Words, _: Any, common: dict[str, Any]) -> Component:
-    maximum = p.max_count if p.type is Kind.IMAGES else 1
-    return Pictures(maximum=maximum, **common)
+def _pictures(draft: _Draft) -> Component:
+    p = draft.parameter
+    return pictures(p.max_count if p.type is Kind.IMAGES else 1, p.help, **draft.common)
 
 
-def _audio(p: Parameter, key: str, words: Words, _: Any, common: dict[str, Any]) -> Component:
-    return gr.Audio(type="filepath", **common)
+def _audio(draft: _Draft) -> Component:
+    return gr.Audio(type="filepath", **draft.common)
 
 
-def _video(p: Parameter, key: str, words: Words, _: Any, common: dict[str, Any]) -> Component:
-    return gr.Video(**common)
+def _video(draft: _Draft) -> Component:
+    return gr.Video(**draft.common)
 
 
-Maker = Callable[
-    [Parameter, str, Words, Callable[[str], Choices] | None, dict[str, Any]], Component
-]
-_MAKERS: Final[Mapping[Kind, Maker]] = {
+_MAKERS: Final[Mapping[Kind, Callable[[_Draft], Component]]] = {
     Kind.TEXT: _text,
     Kind.INTEGER: _number,
     Kind.NUMBER: _number,
@@ -274,16 +270,18 @@ _MAKERS: Final[Mapping[Kind, Maker]] = {
     Kind.MASK: _pictures,
     Kind.AUDIO: _audio,
     Kind.VIDEO: _video,
-    Kind.MODEL: _model,
+    Kind.MODEL: _listed,
 }
 
 
-def _sent(p: Parameter, value: Any, input_file: Callable[[str], Path]) -> Any:
+def _sent(p: Parameter, value: Any, uploads: Uploads) -> Any:
     if p.type in _PICTURE_KINDS:
-        given = files(value, field=p.name, input_file=input_file)
-        return given if p.type is Kind.IMAGES else (given[0] if given else None)
+        given = uploads.pictures(value, p.name)
+        return given if p.type is Kind.IMAGES else next(iter(given), None)
     if p.type in (Kind.AUDIO, Kind.VIDEO):
-        return uploaded(value, upload_folder(), p.name)
+        # Gradio's Video holds its file one level down.
+        clip = value.get("video", value) if isinstance(value, Mapping) else value
+        return uploads.file(clip, p.name) if clip else None
     return value
 
 
@@ -294,7 +292,8 @@ def refreshed(field: Field, choices: Choices, now: Any) -> dict[str, Any]:
     """Give a model field its new choices; it keeps what it says while that is still offered."""
     values = [value for _, value in choices]
     kept = now if now in values or not values else first_choice(field.parameter, choices)
-    return gr.update(choices=with_none(field.parameter, choices), value=kept)
+    change: dict[str, Any] = gr.update(choices=with_none(field.parameter, choices), value=kept)
+    return change
 
 
 def adjusted(form: Form, raw: Sequence[Any]) -> list[dict[str, Any]]:
@@ -312,11 +311,10 @@ def settled(form: Form, raw: Sequence[Any]) -> list[dict[str, Any]]:
 
 
 def _fit(field: Field, own: Parameter | None) -> dict[str, Any]:
-    if own is None:
-        return gr.update(visible=False)
-    if isinstance(field.component, gr.Slider):
-        return gr.update(visible=True, minimum=own.min, maximum=own.max, step=step_of(own))
-    return gr.update(visible=True)
+    change: dict[str, Any] = gr.update(visible=own is not None)
+    if own is not None and isinstance(field.component, gr.Slider):
+        change |= {"minimum": own.min, "maximum": own.max, "step": step_of(own)}
+    return change
 
 
 def _adjust(form: Form, field: Field, workflow: Workflow, now: Any) -> dict[str, Any]:
@@ -340,10 +338,10 @@ def _untouched(tab: Tab, name: str, now: Any) -> bool:
 def filled(form: Form, values: Mapping[str, Any]) -> list[Any]:
     """Give each component what a job's values say, for "Use again". Seeds stay exact text."""
     workflow = form.tab.pick(values)
-    return [_filled(form, field, workflow, values.get(field.name)) for field in form.fields]
+    return [_filled(field, workflow, values.get(field.name)) for field in form.fields]
 
 
-def _filled(form: Form, field: Field, workflow: Workflow, value: Any) -> Any:
+def _filled(field: Field, workflow: Workflow, value: Any) -> Any:
     own = workflow.manifest.parameter(field.name)
     if own is None:
         return gr.update(visible=False)
@@ -352,7 +350,9 @@ def _filled(form: Form, field: Field, workflow: Workflow, value: Any) -> Any:
         return [_input(ref) for ref in refs]
     if own.type in (Kind.AUDIO, Kind.VIDEO):
         return gr.skip()
-    return _fit(field, own) | {"value": _empty(own) if value is None else value}
+    change = _fit(field, own)
+    change["value"] = _empty(own) if value is None else value
+    return change
 
 
 def _input(ref: str) -> dict[str, str]:

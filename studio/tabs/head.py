@@ -40,14 +40,11 @@ class House:
 
 def head(house: House | None, person: str, language: str, *, mark: str) -> str:
     """Draw name and mark; at the right servers, queue, language and person."""
-    if house is None:
-        pills = ""
-    else:
-        pills = _servers(house, language) + _queue(house, language)
+    pills = _servers(house, language) + _queue(house, language) if house is not None else ""
     return (
         f'<header class="studio-head"><div class="studio-brand"><img src="{attribute(mark)}" alt=""'
-        ' width="28" height="28"><h1>ComfyUI Studio</h1></div>'
-        f'<div class="studio-pills">{pills}{_languages(language)}{_person(person, language)}</div></header>'
+        ' width="28" height="28"><h1>ComfyUI Studio</h1></div><div class="studio-pills">'
+        f"{pills}{_languages(language)}{_person(person, language)}</div></header>"
     )
 
 
@@ -77,8 +74,8 @@ def queue_length(house: House) -> int:
 def _queue(house: House, language: str) -> str:
     words = texts.text("page.queue", language)
     return (
-        f'<span class="studio-pill" title="{attribute(words)}"><svg viewBox="0 0 16 16" aria-hidden="true">'
-        '<path d="M2 4h12M2 8h12M2 12h8"/></svg>'
+        f'<span class="studio-pill" title="{attribute(words)}">'
+        '<svg viewBox="0 0 16 16" aria-hidden="true"><path d="M2 4h12M2 8h12M2 12h8"/></svg>'
         f'<span class="studio-wide">{html.escape(words)}</span><b>{queue_length(house)}</b></span>'
     )
 
@@ -98,8 +95,9 @@ def _person(person: str, language: str) -> str:
     code = person.rpartition("-")[2][:4].upper()
     title = attribute(texts.text("page.guest_hint", language))
     return (
-        f'<span class="studio-pill studio-person" title="{title}"><svg viewBox="0 0 16 16" aria-hidden="true">'
-        '<circle cx="8" cy="5.5" r="2.8"/><path d="M2.8 14c.6-3 2.6-4.4 5.2-4.4s4.6 1.4 5.2 4.4"/></svg>'
+        f'<span class="studio-pill studio-person" title="{title}">'
+        '<svg viewBox="0 0 16 16" aria-hidden="true"><circle cx="8" cy="5.5" r="2.8"/>'
+        '<path d="M2.8 14c.6-3 2.6-4.4 5.2-4.4s4.6 1.4 5.2 4.4"/></svg>'
         f'<span class="studio-wide">{html.escape(guest)} {html.escape(code)}</span></span>'
     )
 

@@ -1,19 +1,20 @@
-"""The field for pictures: several uploads in a visible order, each with a thumbnail to move or drop.
+"""The field for pictures: uploads in a visible order, each with a thumbnail to move or remove.
 
 Gradio's Gallery shows no order one may change and copies what it shows into a public cache; this
 field is `gr.HTML` with `studio.pictures` of `page.js`. Its value is a list of
 `{"path", "name", "url"}` (an upload), `{"ref", "url"}` (an input of an earlier job) or
-`{"sample", "url"}` (one of ours). It comes from the browser: `files` trusts none of it.
+`{"sample", "url"}` (one of ours). It comes from the browser: `Uploads` trusts none of it.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import gradio as gr
-from gradio.utils import get_upload_folder
 
 from studio import texts
 from studio.errors import StudioError
@@ -22,62 +23,60 @@ SAMPLES: Final = Path(__file__).parent / "assets" / "samples"
 _WORDS: Final = ("add", "hint", "remove", "earlier", "later", "uploading", "failed", "count")
 
 
-class Pictures(gr.HTML):
-    """Takes `maximum` pictures at most. Its value is described in the module."""
+def pictures(maximum: int, words: Mapping[str, str], **kwargs: Any) -> gr.HTML:
+    """Draw the field for `maximum` pictures at most; `words` help, by language.
 
-    def __init__(self, *, maximum: int, **kwargs: Any) -> None:
-        """Take what `gr.HTML` takes; Gradio builds the component anew from it on updates."""
-        kwargs.setdefault("value", [])
-        super().__init__(
-            container=True,
-            show_label=True,
-            html_template='<div class="studio-pictures"></div>',
-            js_on_load="window.studio.pictures(element, props, watch, upload);",
-            apply_default_css=False,
-            maximum=maximum,
-            words={
-                language: {word: texts.text(f"page.pictures.{word}", language) for word in _WORDS}
-                for language in texts.LANGUAGES
-            },
-            **kwargs,
-        )
-
-    def get_block_name(self) -> str:
-        """Use Gradio's own HTML component in the browser."""
-        return "html"
-
-
-def files(
-    value: object, *, field: str, input_file: Callable[[str], Path], folder: Path | None = None
-) -> list[dict[str, str]]:
-    """Give `{"path", "orig_name"}` for each picture the browser names, in order.
-
-    Only files of Gradio's upload folder, the person's own inputs and our samples are reachable;
-    anything else is `file_unknown`.
+    A function and no component class: Gradio writes a `.pyi` beside each class's source file.
     """
-    if not isinstance(value, (list, tuple)):
-        raise StudioError("field_wrong_type", field=field, type="images")
-    return [_file(item, field, input_file, folder or upload_folder()) for item in value]
+    facts = _facts(maximum, words)
+    return gr.HTML(
+        value=[],
+        container=True,
+        show_label=True,
+        html_template='<div class="studio-pictures"></div>',
+        # Not as props of the component: an update of its visibility would wipe them.
+        js_on_load=f"window.studio.pictures(element, props, watch, upload, {facts});",
+        apply_default_css=False,
+        **kwargs,
+    )
 
 
-def _file(
-    item: object, field: str, input_file: Callable[[str], Path], folder: Path
-) -> dict[str, str]:
-    if not isinstance(item, Mapping):
-        raise StudioError("field_wrong_type", field=field, type="images")
-    if isinstance(item.get("ref"), str):
-        path = input_file(item["ref"])
-    elif isinstance(item.get("sample"), str):
-        path = sample(item["sample"])
-    else:
-        path = uploaded(item.get("path"), folder, field)
-    name = item.get("name") or item.get("orig_name") or path.name
-    return {"path": str(path), "orig_name": str(name)}
+def _facts(maximum: int, help_words: Mapping[str, str]) -> str:
+    words = {
+        language: {word: texts.text(f"page.pictures.{word}", language) for word in _WORDS}
+        for language in texts.LANGUAGES
+    }
+    facts = {"maximum": maximum, "words": words, "help": dict(help_words)}
+    return json.dumps(facts, ensure_ascii=False)
 
 
-def upload_folder() -> Path:
-    """Give the folder into which Gradio puts uploads."""
-    return Path(get_upload_folder())
+@dataclass(frozen=True, slots=True)
+class Uploads:
+    """The files a page or a program may name: uploads, a person's own inputs, our samples.
+
+    `folder` is where Gradio puts uploads; `input_file` finds an input of this person by reference.
+    """
+
+    folder: Path
+    input_file: Callable[[str], Path]
+
+    def pictures(self, value: object, field: str) -> list[dict[str, str]]:
+        """Give `{"path", "orig_name"}` for each picture of a pictures field, in order."""
+        if not isinstance(value, (list, tuple)):
+            raise StudioError("field_wrong_type", field=field, type="images")
+        return [self.file(item, field) for item in value]
+
+    def file(self, item: object, field: str) -> dict[str, str]:
+        """Give `{"path", "orig_name"}` for one file, or raise `file_unknown`."""
+        given: Mapping[str, Any] = item if isinstance(item, Mapping) else {"path": item}
+        if isinstance(given.get("ref"), str):
+            path = self.input_file(given["ref"])
+        elif isinstance(given.get("sample"), str):
+            path = sample(given["sample"])
+        else:
+            path = uploaded(given.get("path"), self.folder, field)
+        name = given.get("name") or given.get("orig_name") or path.name
+        return {"path": str(path), "orig_name": str(name)}
 
 
 def uploaded(path: object, folder: Path, field: str) -> Path:
@@ -86,12 +85,11 @@ def uploaded(path: object, folder: Path, field: str) -> Path:
         real = Path(path).resolve()
         if real.is_relative_to(folder.resolve()) and real.is_file():
             return real
-    raise StudioError("file_unknown", field=field, name=Path(str(path)).name)
+    raise StudioError("file_unknown", field=field, file=Path(str(path)).name)
 
 
 def sample(name: str) -> Path:
     """Give one of our own sample pictures."""
     if name not in {path.name for path in SAMPLES.iterdir()}:
-        raise StudioError("file_unknown", name=name)
+        raise StudioError("file_unknown", file=name)
     return SAMPLES / name
-

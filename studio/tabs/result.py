@@ -38,6 +38,11 @@ def attribute(value: object) -> str:
     return html.escape(str(value), quote=True)
 
 
+def say(key: str, language: str, **params: object) -> str:
+    """Give one of our texts, filled and escaped."""
+    return html.escape(texts.text(key, language, **params))
+
+
 def output_url(job: Job, output: Output, *, download: bool = False) -> str:
     """Give a kept file's address relative to the page."""
     return f"outputs/{quote(job.job_id)}/{quote(output.name)}" + ("?download=1" if download else "")
@@ -68,9 +73,9 @@ def status(news: News | None, others: Sequence[Job], language: str) -> str:
 
 def _line(news: News | None, language: str) -> tuple[str, str]:
     if news is None:
-        return html.escape(texts.text("page.ready", language)), ""
+        return say("page.ready", language), ""
     if news.state.ended:
-        return html.escape(texts.text(f"state.{news.state}", language)), ""
+        return say(f"state.{news.state}", language), ""
     right = [eta(news.eta_s, language)] if news.eta_s is not None else []
     if news.state is State.PROCESSING and news.fraction > 0:
         right.insert(0, f"{news.fraction:.0%}")
@@ -111,7 +116,7 @@ def _waiting(others: Sequence[Job], language: str) -> str:
 
 def _row(job: Job, language: str) -> str:
     cancel = attribute(texts.text("page.cancel", language))
-    state = html.escape(texts.text(f"state.{job.state}", language))
+    state = say(f"state.{job.state}", language)
     return (
         f'<li data-job="{attribute(job.job_id)}"><span class="studio-chip">{state}</span>'
         f"<span>{html.escape(summary(job))}</span>"
@@ -141,7 +146,9 @@ def running(job: Job, news: News, language: str) -> str:
     if news.preview is None:
         return _stage("running", _canvas(ratio_of(job), '<div class="studio-shimmer"></div>'))
     data = base64.b64encode(news.preview).decode()
-    picture = f'<img class="studio-preview" alt="{alt}" src="data:{news.preview_mime};base64,{data}">'
+    picture = (
+        f'<img class="studio-preview" alt="{alt}" src="data:{news.preview_mime};base64,{data}">'
+    )
     return _stage("running", _canvas(_ratio_of_picture(news.preview) or ratio_of(job), picture))
 
 
@@ -185,7 +192,9 @@ def ended(job: Job, language: str) -> str:
 
 def _completed(job: Job, language: str) -> str:
     first, *more = job.outputs
-    ratio = first.width_px / first.height_px if first.width_px and first.height_px else ratio_of(job)
+    ratio = (
+        first.width_px / first.height_px if first.width_px and first.height_px else ratio_of(job)
+    )
     tiles = "".join(_tile(job, output, language) for output in more)
     grid = f'<div class="studio-more">{tiles}</div>' if tiles else ""
     canvas = _canvas(ratio, _shown(job, first, language, small=False))
@@ -200,7 +209,9 @@ def _shown(job: Job, output: Output, language: str, *, small: bool) -> str:
     match output.kind:
         case "image":
             src = attribute(thumbnail_url(job, output)) if small else url
-            size = f' width="{output.width_px}" height="{output.height_px}"' if output.width_px else ""
+            size = (
+                f' width="{output.width_px}" height="{output.height_px}"' if output.width_px else ""
+            )
             return (
                 f'<img class="studio-picture" role="button" tabindex="0" src="{src}"{size}'
                 f' data-full="{url}" data-name="{name}" alt="{alt}" decoding="async">'
@@ -220,12 +231,12 @@ def _tile(job: Job, output: Output, language: str) -> str:
 def _meta(job: Job, language: str) -> str:
     facts = []
     if job.seed is not None:
-        seed = texts.text("page.seed", language)
-        facts.append(f'<span>{html.escape(seed)} <code class="studio-seed">{attribute(job.seed)}</code></span>')
+        seed = f'<code class="studio-seed">{attribute(job.seed)}</code>'
+        facts.append(f"<span>{say('page.seed', language)} {seed}</span>")
     if job.seconds is not None:
         facts.append(f"<span>{html.escape(took(job.seconds, language))}</span>")
     if len(job.outputs) > 1:
-        facts.append(f"<span>{html.escape(texts.text('page.files', language, n=len(job.outputs)))}</span>")
+        facts.append(f"<span>{say('page.files', language, n=len(job.outputs))}</span>")
     actions = _act("again", job, "page.use_again", language) + _downloads(job, language)
     return (
         f'<div class="studio-meta"><div class="studio-facts">{"".join(facts)}</div>'
@@ -236,7 +247,7 @@ def _meta(job: Job, language: str) -> str:
 def _downloads(job: Job, language: str) -> str:
     """Draw Download; with several files it takes them one after another (see page.js)."""
     key = "page.download" if len(job.outputs) == 1 else "page.download_all"
-    words = html.escape(texts.text(key, language))
+    words = say(key, language)
     links = "".join(
         f'<a href="{attribute(output_url(job, output, download=True))}"'
         f' download="{attribute(download_name(job, output))}"'
@@ -250,7 +261,7 @@ def _downloads(job: Job, language: str) -> str:
 def _act(act: str, job: Job, key: str, language: str) -> str:
     return (
         f'<button type="button" class="studio-act" data-act="{act}"'
-        f' data-job="{attribute(job.job_id)}">{html.escape(texts.text(key, language))}</button>'
+        f' data-job="{attribute(job.job_id)}">{say(key, language)}</button>'
     )
 
 
@@ -258,8 +269,8 @@ def _failed(job: Job, failure: Failure, language: str) -> str:
     sentence, hint = failure_words(failure, language)
     details = ""
     if failure.details:
-        words = html.escape(texts.text("page.details", language))
-        details = f"<details><summary>{words}</summary><pre>{html.escape(failure.details)}</pre></details>"
+        summary_line = f"<summary>{say('page.details', language)}</summary>"
+        details = f"<details>{summary_line}<pre>{html.escape(failure.details)}</pre></details>"
     body = (
         f'<div class="studio-card-note studio-bad"><strong>{html.escape(sentence)}</strong>'
         f"<p>{html.escape(hint)}</p>"
@@ -277,8 +288,8 @@ def failure_words(failure: Failure, language: str) -> tuple[str, str]:
 def _cancelled(job: Job, language: str) -> str:
     body = (
         '<div class="studio-card-note">'
-        f"<strong>{html.escape(texts.text('state.cancelled', language))}</strong>"
-        f"<p>{html.escape(texts.text('page.cancelled_hint', language))}</p>"
+        f"<strong>{say('state.cancelled', language)}</strong>"
+        f"<p>{say('page.cancelled_hint', language)}</p>"
         f'<div class="studio-actions">{_act("retry", job, "page.retry", language)}'
         f"{_act('again', job, 'page.use_again', language)}</div></div>"
     )
@@ -293,7 +304,7 @@ def empty(examples: Sequence[Example], language: str) -> str:
         for example in examples
     )
     body = (
-        f'<div class="studio-card-note studio-empty"><p>{html.escape(texts.text("page.empty", language))}</p>'
+        f'<div class="studio-card-note studio-empty"><p>{say("page.empty", language)}</p>'
         f'<div class="studio-examples">{chips}</div></div>'
     )
     return _stage("empty", _canvas(4 / 3, body))
@@ -307,8 +318,10 @@ def recent(jobs: Sequence[Job], shown: str, language: str) -> str:
     if not jobs:
         return '<div class="studio-recent" data-empty="1"></div>'
     tiles = "".join(_recent_tile(job, job.job_id == shown, language) for job in jobs)
-    title = html.escape(texts.text("page.recent", language))
-    return f'<div class="studio-recent"><h3>{title}</h3><div class="studio-strip">{tiles}</div></div>'
+    title = say("page.recent", language)
+    return (
+        f'<div class="studio-recent"><h3>{title}</h3><div class="studio-strip">{tiles}</div></div>'
+    )
 
 
 _GLYPHS: Final[Mapping[str, str]] = {"failed": "!", "cancelled": "✕", "video": "▶", "audio": "♪"}
@@ -319,7 +332,8 @@ def _recent_tile(job: Job, shown: bool, language: str) -> str:
     label = attribute(f"{state}: {summary(job)}")
     first = job.outputs[0] if job.outputs else None
     if first is not None and first.kind == "image":
-        inside = f'<img src="{attribute(thumbnail_url(job, first))}" alt="" decoding="async" loading="lazy">'
+        src = attribute(thumbnail_url(job, first))
+        inside = f'<img src="{src}" alt="" decoding="async" loading="lazy">'
     else:
         inside = f"<b>{_GLYPHS.get(first.kind if first else str(job.state), '·')}</b>"
     count = f"<em>{len(job.outputs)}</em>" if len(job.outputs) > 1 else ""

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
+from pathlib import Path
 from typing import Any, Final
 
 import gradio as gr
 
-from studio import texts
 from studio.engine.desk import Desk
 from studio.engine.jobs import Job, News
 from studio.engine.workflow.catalog import Tab
@@ -18,6 +18,7 @@ from studio.tabs import examples, form, result
 from studio.tabs.asking import Asker, Speaks, asker_of, spoken, told
 from studio.tabs.follow import Frame, Watches, focus, follow
 from studio.tabs.parts import Parts
+from studio.tabs.pictures import Uploads
 from studio.tabs.words import Words
 
 RECENT: Final = 12
@@ -25,22 +26,27 @@ RECENT: Final = 12
 
 _PROGRESS: Final = gr.Progress()
 _ACTS: Final = """element.addEventListener('click', (event) => {
+  const acts = ['again', 'retry', 'show', 'example', 'cancel'];
   const button = event.target.closest('[data-act]');
-  const act = button && ['again', 'retry', 'show', 'example', 'cancel'].find((a) => a === button.dataset.act);
-  if (act) trigger(act, { ...button.dataset });
+  if (button && acts.includes(button.dataset.act)) {
+    trigger(button.dataset.act, { ...button.dataset });
+  }
 });"""
 
 
 class TabPage(Speaks):
     """Draws one tab, and holds its handlers. `quiet` events show no spinner over the card."""
 
-    def __init__(self, parts: Parts, tab: Tab, words: Words, watches: Watches) -> None:
+    def __init__(
+        self, parts: Parts, tab: Tab, words: Words, *, watches: Watches, folder: Path
+    ) -> None:
         self.tab: Tab = tab
         self._desk: Desk = parts.desk
         self._guests = parts.guests
         self._default = parts.settings.studio_language
         self._words = words
         self._watches = watches
+        self._folder = folder
 
     # Drawing ------------------------------------------------------------------------------
 
@@ -98,7 +104,7 @@ class TabPage(Speaks):
         ordered = [self.now, self.stage, self.cancel_button, self.focused, self.pulse]
         fields = self.form.components
         self.generate_button.click(
-            self.generate, fields, ordered, trigger_mode="multiple", **quiet
+            self.generate, fields, ordered, trigger_mode="multiple", preprocess=False, **quiet
         )
         self.pulse.change(self.follow, self.pulse, self.card, trigger_mode="multiple", **quiet)
         self.cancel_button.click(self.cancel_focused, self.focused, self.now, **quiet)
@@ -108,7 +114,8 @@ class TabPage(Speaks):
         self.stage.example(self.example, None, fields, **quiet)
         self.recent.show(self.show, None, [self.stage, self.recent], **quiet)
         if self.form.picker is not None:
-            self.form.picker.component.input(self.adjust, fields, fields, **quiet)  # type: ignore[attr-defined]
+            picked: Any = self.form.picker.component
+            picked.input(self.adjust, fields, fields, preprocess=False, **quiet)
 
     # Handlers -----------------------------------------------------------------------------
 
@@ -124,7 +131,8 @@ class TabPage(Speaks):
         return await self._ordered(asker, job)
 
     def _submit(self, person: str, raw: Sequence[Any]) -> Job:
-        values = self.form.values(raw, input_file=lambda ref: self._desk.input_file(person, ref))
+        uploads = Uploads(self._folder, lambda ref: self._desk.input_file(person, ref))
+        values = self.form.values(raw, uploads)
         return self._desk.submit(person, self.tab.name, values)
 
     @spoken
@@ -216,19 +224,19 @@ class TabPage(Speaks):
         seen = False
         with self._watches.watching(asker.session, self.tab.name) as watch:
             try:
-                async with aclosing(follow(self._desk, asker.person, self.tab.name, watch)) as frames:
+                async with aclosing(
+                    follow(self._desk, asker.person, self.tab.name, watch)
+                ) as frames:
                     async for frame in frames:
                         tell(progress, frame.news, asker.language)
                         yield await self._shown(frame, asker, pinned=watch.pinned, later=seen)
                         seen = seen or frame.done
                 if not seen:  # what the pulse spoke of ended before we looked
-                    yield [*(await self._last(asker)), gr.update(interactive=False), ""]
+                    yield [*(await self._last(asker, pulse)), gr.update(interactive=False), ""]
             except StudioError as error:
                 raise told(error, asker.language, self.tab) from error
 
-    async def _shown(
-        self, frame: Frame, asker: Asker, *, pinned: bool, later: bool
-    ) -> list[Any]:
+    async def _shown(self, frame: Frame, asker: Asker, *, pinned: bool, later: bool) -> list[Any]:
         """Turn a frame into updates of the card.
 
         `later`: a result stands there already; it stays until the next job has a preview.
@@ -237,7 +245,11 @@ class TabPage(Speaks):
         now = result.status(frame.news, frame.others, language)
         if not frame.done:
             show = frame.fresh or (frame.first and not later)
-            stage = result.running(frame.job, frame.news, language) if show and not pinned else gr.skip()
+            stage = (
+                result.running(frame.job, frame.news, language)
+                if show and not pinned
+                else gr.skip()
+            )
             busy = gr.update(interactive=True) if frame.first else gr.skip()
             return [now, stage, gr.skip(), busy, frame.job.job_id]
         stage = gr.skip() if pinned else result.ended(frame.job, language)
@@ -254,8 +266,11 @@ class TabPage(Speaks):
         recent = await self._recent(asker, "")
         return [gr.skip(), gr.skip(), recent, _pulse(jobs)]
 
-    async def _last(self, asker: Asker) -> list[str]:
-        """Give the card at rest: the last result, or what one may try."""
+    async def _last(self, asker: Asker, pulse: str = "") -> list[str]:
+        """Give the card at rest: the last result, or what one may try.
+
+        The status line says how it ended when the page has just ordered it.
+        """
         page = await asyncio.to_thread(self._page, asker.person)
         last = next(iter(page), None)
         if last is not None:
@@ -263,7 +278,10 @@ class TabPage(Speaks):
         else:
             stage = result.empty(examples.titles(self.tab, asker.language), asker.language)
         shown = last.job_id if last is not None else ""
-        now = result.status(None, (), asker.language)
+        news = None
+        if last is not None and last.job_id in pulse:
+            news = News(last.job_id, asker.person, 0, last.state, fraction=1.0)
+        now = result.status(news, (), asker.language)
         return [now, stage, result.recent(page, shown, asker.language)]
 
     def pulse_of(self, jobs: Sequence[Job]) -> str:
@@ -308,8 +326,3 @@ def tell(progress: gr.Progress, news: News, language: str) -> None:
     if news.eta_s is not None:
         words.append(result.eta(news.eta_s, language))
     progress(news.fraction, desc=" · ".join(words))
-
-
-def title(tab: Tab, words: Words) -> Any:
-    """Give a tab's name in both languages."""
-    return words.of(f"{tab.name}.title", {code: texts.local(tab.title, code) for code in texts.LANGUAGES})

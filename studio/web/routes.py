@@ -64,12 +64,12 @@ class Files:
 
     @_told
     async def output(self, request: Request) -> Response:
-        """Send one kept file; `?download=1` names it for keeping. Answers Range and If-None-Match."""
+        """Send one kept file; `?download=1` names it for keeping. Knows Range and If-None-Match."""
         person, job_id, name = self._asked(request)
         job = await anyio.to_thread.run_sync(self._desk.job, person, job_id)
         output = next((o for o in job.outputs if o.name == name), None)
         if output is None:
-            raise StudioError("file_unknown", name=name)
+            raise StudioError("file_unknown", file=name)
         path = await anyio.to_thread.run_sync(self._desk.output_file, person, job_id, name)
         return _file(request, path, job, output)
 
@@ -91,13 +91,13 @@ class Files:
         ref = request.path_params["ref"]
         person = person_of(request.cookies, self._guests)
         if person is None:
-            raise StudioError("file_unknown", name=ref)
+            raise StudioError("file_unknown", file=ref)
         path = await anyio.to_thread.run_sync(self._desk.input_file, person, ref)
         tag = _etag("input", ref)
         return _unchanged(request, tag) or FileResponse(path, headers=_headers(tag))
 
     @_told
-    async def health(self, request: Request) -> Response:
+    async def health(self, _request: Request) -> Response:
         """Say that the studio answers and how its servers are; always 200 while it does."""
         servers = await anyio.to_thread.run_sync(self._desk.servers)
         shown = [
@@ -116,7 +116,7 @@ class Files:
         job_id, name = request.path_params["job_id"], request.path_params["name"]
         person = person_of(request.cookies, self._guests)
         if person is None:
-            raise StudioError("file_unknown", name=name)
+            raise StudioError("file_unknown", file=name)
         return person, job_id, name
 
 
@@ -171,7 +171,9 @@ class Assets:
         if found is None:
             return Response(status_code=404)
         kind, body = found
-        caching = "public, max-age=31536000, immutable" if "v" in request.query_params else "no-cache"
+        caching = (
+            "public, max-age=31536000, immutable" if "v" in request.query_params else "no-cache"
+        )
         headers = {"cache-control": caching, "x-content-type-options": "nosniff"}
         return Response(body, media_type=kind, headers=headers)
 

@@ -33,7 +33,8 @@ def site(
     """Give `lifespan`, `middleware` and `routes` as a Starlette app takes them.
 
     `look` is the page's own files, name -> (media type, text): `.css` and `.js` are loaded in the
-    page's head. `pictures` is a folder of sample pictures, open to all. `start` and `stop` block and are called once each, around the server's life.
+    page's head. `pictures` is a folder of sample pictures, open to all. `start` and `stop` block
+    and are called once each, around the server's life.
     """
 
     @asynccontextmanager

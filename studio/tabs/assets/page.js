@@ -18,11 +18,11 @@
   // that a thumbnail is there before the upload ends.
   const shownAt = new Map();
 
-  const pictures = (element, props, watch, upload) => {
-    const words = props.words[language()] || props.words.en;
+  const pictures = (element, props, watch, upload, facts) => {
+    const words = facts.words[language()] || facts.words.en;
     const fill = (text, values) => text.replace(/\{(\w+)\}/g, (_, name) => values[name]);
     const input = make("input", {
-      type: "file", multiple: props.maximum > 1, hidden: true,
+      type: "file", multiple: facts.maximum > 1, hidden: true,
       accept: "image/*,.heic,.heif,.avif",
       onchange: () => { take([...input.files]); input.value = ""; },
     });
@@ -37,8 +37,8 @@
       set(value);
     };
     const take = async (files) => {
-      const room = props.maximum - (props.value || []).length;
-      const chosen = props.maximum === 1 ? files.slice(-1) : files.slice(0, Math.max(0, room));
+      const room = facts.maximum - (props.value || []).length;
+      const chosen = facts.maximum === 1 ? files.slice(-1) : files.slice(0, Math.max(0, room));
       failed = "";
       busy += chosen.length;
       draw();
@@ -48,7 +48,7 @@
           shownAt.set(path, URL.createObjectURL(file));
           const item = { path, url, name: file.name };
           busy -= 1;
-          set(props.maximum === 1 ? [item] : [...(props.value || []), item].slice(0, props.maximum));
+          set(facts.maximum === 1 ? [item] : [...(props.value || []), item].slice(0, facts.maximum));
         } catch (error) {
           busy -= 1;
           failed = words.failed;
@@ -66,7 +66,7 @@
         onclick: (event) => { event.stopPropagation(); act(); },
       });
       const figure = make("figure", { class: "studio-upload", draggable: all.length > 1 }, image,
-        make("b", { text: String(index + 1), hidden: props.maximum === 1 }),
+        make("b", { text: String(index + 1), hidden: facts.maximum === 1 }),
         make("span", { class: "studio-tools" },
           ...(all.length > 1 ? [
             button("earlier", "‹", () => move(index, index - 1), index === 0),
@@ -89,15 +89,16 @@
       const box = element.querySelector(".studio-pictures");
       if (!box) return;
       const value = props.value || [];
-      const full = value.length + busy >= props.maximum && props.maximum > 1;
+      const full = value.length + busy >= facts.maximum && facts.maximum > 1;
       const add = make("button", { type: "button", class: "studio-add", hidden: full, onclick: () => input.click() },
         make("i", { text: "+" }), make("strong", { text: words.add }), make("span", { text: words.hint }));
       const waiting = Array.from({ length: busy }, () =>
         make("figure", { class: "studio-upload studio-shimmer", title: words.uploading }));
-      box.replaceChildren(input, ...value.map(tile), ...waiting, add);
+      const help = make("p", { class: "studio-help", text: facts.help[language()] || facts.help.en || "" });
+      box.replaceChildren(input, ...(help.textContent ? [help] : []), ...value.map(tile), ...waiting, add);
       box.dataset.count = String(value.length + busy);
-      if (props.maximum > 1) {
-        box.append(make("small", { text: fill(words.count, { n: value.length, max: props.maximum }) }));
+      if (facts.maximum > 1) {
+        box.append(make("small", { text: fill(words.count, { n: value.length, max: facts.maximum }) }));
       }
       if (failed) box.append(make("small", { class: "studio-bad", role: "alert", text: failed }));
     };
@@ -165,6 +166,12 @@
     if (!target) return;
     const picture = target.closest(".studio-stage [data-full]");
     if (picture) { look(picture); return; }
+    const pressed = target.closest(".studio-generate, [data-act='retry'], [data-act='show']");
+    if (pressed && matchMedia("(max-width: 820px)").matches) {
+      const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
+      pressed.closest(".studio-work").querySelector(".studio-result")
+        .scrollIntoView({ behavior: calm ? "auto" : "smooth", block: "start" });
+    }
     const switcher = target.closest("[data-language]");
     if (switcher) {
       window.studioLanguage.keep(switcher.dataset.language);
