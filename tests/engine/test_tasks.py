@@ -108,11 +108,13 @@ def make(tmp_path: Path, house: House, no_threads_left: None) -> Iterator[Make]:
         assert bell.stop(DEADLINE_S)
 
 
-def test_a_ring_starts_a_job_in_a_few_milliseconds(make: Make, house: House) -> None:
+def test_a_ring_wakes_an_idle_worker_in_a_few_milliseconds(make: Make, house: House) -> None:
     bell = make()
     bell.start(4)
     waits = []
-    for number in range(1, 31):
+    for number in range(1, 16):
+        # Nothing tells that a worker went to sleep again: give it time to.
+        threading.Event().wait(0.05)
         house.add(1)
         started = time.perf_counter()
         bell.ring()
@@ -202,6 +204,17 @@ def test_a_stop_waits_for_the_present_job_and_takes_no_other(make: Make, house: 
 
     assert bell.stop(DEADLINE_S)
     assert (house.done, house.waiting) == (1, 4)
+
+
+def test_a_ring_that_a_stopping_worker_still_took_starts_nothing(make: Make, house: House) -> None:
+    bell = make()
+    house.add(1)
+    bell.start(1)
+    assert bell.stop(DEADLINE_S)
+
+    bell._pump_once()
+
+    assert (house.waiting, house.done) == (1, 0)
 
 
 def test_a_stop_whose_grace_ends_says_so(make: Make, house: House) -> None:
