@@ -14,7 +14,7 @@ help:
 	@echo "make clean  remove $(VENV) and what tests left behind"
 
 run: $(VENV)/run.done
-	@exec $(PY) studio_app.py
+	@exec $(PY) -u studio_app.py
 
 test: $(VENV)/dev.done
 	@sh .ci/needs tests

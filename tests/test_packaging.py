@@ -93,7 +93,7 @@ def app(tmp_path_factory: pytest.TempPathFactory, image: Path) -> Iterator[App]:
     folder = tmp_path_factory.mktemp("app")
     url = f"http://127.0.0.1:{free_port()}"
     process = subprocess.Popen(
-        [sys.executable, str(image / "studio_app.py")],
+        [sys.executable, "-u", str(image / "studio_app.py")],
         cwd=folder,
         env=environment(folder, STUDIO_PORT=url.rpartition(":")[2], PRACTICE_PACE=0),
         stdout=subprocess.PIPE,
