@@ -29,6 +29,7 @@ from studio.settings import PROJECT, Settings
 
 START_S = 90
 READMES = ("README.md", "README.zh-TW.md")
+TEST_PACKAGES = "chromium mariadb-server-core mariadb-client-core fonts-noto-cjk fontconfig"
 
 
 def read(name: str) -> str:
@@ -440,9 +441,16 @@ def test_make_without_a_python_says_which_one_is_needed(checkout: Path) -> None:
     assert "Python 3.11 or later is needed" in done.stderr
 
 
-@pytest.mark.parametrize(("ci", "code"), [("", 0), ("true", 1)])
+@pytest.mark.parametrize(
+    ("purpose", "ci", "code", "needed"),
+    [
+        ("tests", "", 0, TEST_PACKAGES),
+        ("tests", "true", 1, TEST_PACKAGES),
+        ("venv", "", 1, "python3-venv"),
+    ],
+)
 def test_whoever_is_not_root_is_told_the_missing_packages(
-    tmp_path: Path, ci: str, code: int
+    tmp_path: Path, purpose: str, ci: str, code: int, needed: str
 ) -> None:
     (tmp_path / "id").write_text("#!/bin/sh\necho 1000\n")
     (tmp_path / "id").chmod(0o755)
@@ -450,7 +458,7 @@ def test_whoever_is_not_root_is_told_the_missing_packages(
     script = read(".ci/needs").replace("$PATH:/usr/sbin", "$PATH")  # nothing of this machine
 
     done = subprocess.run(
-        ["/bin/sh", "-c", script, "needs", "tests"],
+        ["/bin/sh", "-c", script, "needs", purpose],
         env={"PATH": str(tmp_path), "CI": ci},
         capture_output=True,
         text=True,
@@ -458,7 +466,6 @@ def test_whoever_is_not_root_is_told_the_missing_packages(
     )
 
     assert done.returncode == code
-    needed = "chromium mariadb-server-core mariadb-client-core fonts-noto-cjk fontconfig"
     assert f"sudo apt-get install {needed}" in done.stderr
 
 
