@@ -24,6 +24,7 @@ MIGRATE = """
 import sys
 from studio.engine.database import migrate, open_database
 opened = open_database(sys.argv[1])
+print("ready", flush=True)
 sys.stdin.readline()
 print(migrate(opened))
 """
@@ -64,9 +65,11 @@ class TestMigrations:
             )
             for _ in range(4)
         ]
+        ready = [starter.stdout.readline() for starter in starters if starter.stdout]
         with ThreadPoolExecutor(4) as pool:
             told = list(pool.map(lambda it: it.communicate("go\n", timeout=60), starters))
 
+        assert ready == ["ready\n"] * 4
         assert [process.returncode for process in starters] == [0] * 4, told
         assert sorted(out.strip() for out, _ in told) == ["['0001_first']", *["[]"] * 3]
 

@@ -127,18 +127,21 @@ class TestCreate:
     def test_submits_at_once_never_pass_the_limit(
         self, database: Database, new_job: Callable[..., NewJob]
     ) -> None:
-        ledger = Ledger(database, max_pending=5)
+        ledger = Ledger(database, max_pending=2)
+        gate = threading.Barrier(8)
 
-        def submit(_: int) -> bool:
+        def submit(person: str) -> bool:
+            gate.wait(timeout=10)
             try:
-                return bool(ledger.create(new_job("anna")))
+                return bool(ledger.create(new_job(person)))
             except StudioError:
                 return False
 
-        with ThreadPoolExecutor(8) as pool:
-            accepted = sum(pool.map(submit, range(24)))
-
-        assert accepted == ledger.waiting() == 5
+        for person in ("anna", "ben", "cleo", "dora"):
+            ledger.ask_cancel(ledger.create(new_job(person)).job_id, person=person)
+            with ThreadPoolExecutor(8) as pool:
+                accepted = sum(pool.map(submit, [person] * 8))
+            assert accepted == len(ledger.running(person)) == 2
 
 
 class TestPersons:
