@@ -6,12 +6,11 @@ A killed process leaves leases behind. Where nobody else can hold one, they need
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
-try:
+if sys.platform != "win32":
     import fcntl
-except ImportError:  # Windows has no flock: there a lease simply runs out
-    fcntl = None  # type: ignore[assignment]
 
 
 class SoleUse:
@@ -23,8 +22,8 @@ class SoleUse:
 
     def take(self) -> bool:
         """Try to be the only one; tell whether this process is. Asked again, it gives the same."""
-        if fcntl is None:
-            return False
+        if sys.platform == "win32":
+            return False  # it has no flock: there a lease simply runs out
         if self._handle is None:
             handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
