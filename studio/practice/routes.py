@@ -49,7 +49,10 @@ class Server(Protocol):
 def application(server: Server) -> web.Application:
     """Make the web application; every route also exists under `/api`."""
     routes = Routes(server)
-    app = web.Application(middlewares=[partial_middleware(routes)])
+    app = web.Application(
+        client_max_size=server.faults.max_upload_bytes,  # aiohttp's own is 1 MiB: less than a photo
+        middlewares=[partial_middleware(routes)],
+    )
     doubled = [(method, f"/api{path}", handler) for method, path, handler in routes.table()]
     for method, path, handler in [*routes.table(), *doubled, *routes.jobs_table()]:
         # add_get answers HEAD as well.

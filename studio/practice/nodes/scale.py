@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from studio.practice.nodes.values import Mask, Picture
+from studio.practice.nodes.values import Mask, NodeError, Picture
 
 Floats = npt.NDArray[np.float32]
 
@@ -41,9 +41,19 @@ def scale(picture: Picture, width: int, height: int, method: str, crop: str = "d
         return source
     if method == "lanczos":
         return _lanczos(source, width, height)
+    if width < 1 or height < 1:
+        raise NodeError("RuntimeError", _no_size(source, width, height))
     for axis, size in ((1, height), (2, width)):
         source = _along(source, axis, size, method)
     return source
+
+
+def _no_size(source: Floats, width: int, height: int) -> str:
+    there = f"(H: {source.shape[1]}, W: {source.shape[2]})"
+    return (
+        "Input and output sizes should be greater than 0, "
+        f"but got input {there} output (H: {height}, W: {width})\n"
+    )
 
 
 def scale_mask(mask: Mask, width: int, height: int) -> Mask:
@@ -79,7 +89,10 @@ def _along(source: Floats, axis: int, size: int, method: str) -> Floats:
     if old == size:
         return source
     if method == "nearest-exact":
-        places = np.minimum(np.floor((np.arange(size) + 0.5) * (old / size)), old - 1)
+        # In 32 bits, as there: a place that falls on a whole number may round either way.
+        step = np.float32(old) / np.float32(size)
+        places = np.floor((np.arange(size, dtype=np.float32) + np.float32(0.5)) * step)
+        places = np.minimum(places, old - 1)
         taken: Floats = np.take(source, places.astype(np.intp), axis=axis)
         return taken
     if method == "area":
