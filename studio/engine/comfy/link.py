@@ -125,8 +125,9 @@ class Link:
 
     def expect_a_frame(self, since: int) -> None:
         """Reconnect unless a frame came after the count `since`, or comes soon (31)."""
-        if self._frames == since:
-            self._deaf_at = self._clock() + self._patience.deaf
+        self._deaf_at = self._clock() + self._patience.deaf
+        if self._frames != since:  # in this order: the reader counts first, then clears
+            self._deaf_at = None
 
     # The thread ---------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ import itertools
 import threading
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -134,6 +135,14 @@ def hear(listener: Listener, until: type[Event]) -> tuple[list[RunEvent], Event]
         if isinstance(event, until):
             return heard, event
         heard.append(event)
+
+
+def rest(listener: Listener, quiet_s: float) -> list[RunEvent]:
+    """Hear what comes until it is quiet for so long."""
+    heard: list[RunEvent] = []
+    while (event := listener.get(quiet_s)) is not None:
+        heard.append(event)
+    return heard
 
 
 def run(client: ComfyClient, prompt: Prompt) -> tuple[str, list[RunEvent]]:
@@ -263,7 +272,7 @@ def test_a_prompt_taken_only_in_part_is_refused_and_taken_back(
     with client.listen(new_id()), pytest.raises(StudioError) as error:
         client.submit({**card(), "8": bad, "9": shown}, prompt_id)
     practice.faults.release()
-    practice.wait_for("finished", prompt_id)
+    run(client, card())  # whatever came before it is settled once it ended
 
     assert error.value.code == "prompt_refused"
     assert "missing.png" in error.value.params["reason"]
@@ -315,14 +324,37 @@ def test_a_prompt_whose_answer_was_lost_runs_once(
 
 
 def test_a_prompt_refused_by_a_gateway_was_never_taken_and_is_sent_again(
-    practice: PracticeServer, make_client: MakeClient
+    old: PracticeServer, make_client: MakeClient
 ) -> None:
-    client = make_client(practice.url)
-    practice.faults.refuse_next_prompt(status=502)
+    client = make_client(old.url)
+    old.faults.refuse_next_prompt(status=502)
 
     prompt_id, _ = run(client, card())
 
-    assert [posted["prompt_id"] for posted in practice.posted] == [prompt_id]
+    assert [posted["prompt_id"] for posted in old.posted] == [prompt_id]
+
+
+def test_the_socket_is_open_before_the_first_prompt_is_sent(practice: PracticeServer) -> None:
+    """Trap 13: connect first, then POST; `open` itself returns at once."""
+    client = ComfyClient(practice.url, patience=QUICK)
+    client.open()
+    client.open()
+
+    _, heard = run(client, card())
+    client.close()
+
+    assert any(isinstance(event, Started) for event in heard)
+
+
+def test_many_threads_share_one_client(practice: PracticeServer, make_client: MakeClient) -> None:
+    client = make_client(practice.url)
+    prompts = [card() for _ in range(12)]
+
+    with ThreadPoolExecutor(6) as pool:
+        ids = [prompt_id for prompt_id, _ in pool.map(lambda p: run(client, p), prompts)]
+
+    files = [file.filename for prompt_id in ids for file in files_of(client, prompt_id)]
+    assert len(set(files)) == len(prompts)
 
 
 # Whose prompt it is -----------------------------------------------------------------------
@@ -351,9 +383,7 @@ def test_prompts_without_a_client_id_are_not_heard(
     with client.listen(new_id()) as listener:
         old.wait_for("finished", foreign["prompt_id"])
         run(client, card())
-        heard = []
-        while (event := listener.get(0.1)) is not None:
-            heard.append(event)
+        heard = rest(listener, 0.1)
 
     assert {type(event) for event in heard} == {Queued}
 
@@ -567,9 +597,9 @@ def test_an_idle_line_is_kept_by_pings(old: PracticeServer, make_client: MakeCli
     client = make_client(old.url, silence_s=60)
 
     with client.listen(new_id()) as listener:
-        event = listener.get(1.2)  # more than twice what counts as dead
+        heard = rest(listener, 1.2)  # more than twice what counts as dead
 
-    assert event is None
+    assert Lost not in {type(event) for event in heard}
     assert client.connected
 
 
@@ -637,7 +667,7 @@ def test_close_ends_everything_and_says_nothing(old: PracticeServer) -> None:
 
     assert not client.connected
     assert threading.active_count() == before - 1
-    assert listener.get(0.1) is None
+    assert Lost not in {type(event) for event in rest(listener, 0.1)}
 
 
 # Files ------------------------------------------------------------------------------------
