@@ -42,6 +42,8 @@ Listed = Callable[[str], Sequence[str]]
 SEED_DRAWN_BELOW: Final = 2**53
 """Random seeds stay where every browser's number shows them exactly."""
 
+_NAMED_AT_MOST: Final = 10
+
 # Control marks other than tab and line ends, and halves of surrogate pairs: no text, and no JSON.
 _NO_TEXT: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 
@@ -122,6 +124,11 @@ def match_model(name: str, listed: Sequence[str]) -> str | None:
         if len(same) == 1:
             return same[0]
     return None
+
+
+def _some(names: Sequence[str]) -> str:
+    """Write out names for a sentence; a server may list hundreds."""
+    return ", ".join(names[:_NAMED_AT_MOST]) + (", …" if len(names) > _NAMED_AT_MOST else "")
 
 
 def _base(name: str) -> str:
@@ -337,7 +344,7 @@ class _Binding:
             field=field,
             model=names[0],
             folder=folder,
-            choices=", ".join(choices),
+            choices=_some(choices),
         )
 
     def _apply(self, rule: Rule) -> None:
