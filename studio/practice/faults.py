@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -28,6 +29,8 @@ AFTER: Final[Mapping[str, str]] = {
     "execution_interrupted": "Interrupted",
 }
 """Wire event -> the word `after=` takes. `executing` with node null is "Ended"."""
+_WORDS: Final = frozenset({*AFTER.values(), "Ended"})
+_PLACES: Final = re.compile(r"progress:\d+|node:.+")
 
 After = str | float | None
 
@@ -129,7 +132,8 @@ class Faults:
     ) -> None:
         """Let the next run of a node (its id or class; None = any) end in `execution_error`."""
         with self._lock:
-            self._failures.append((node, NodeError(exception_type, message)))
+            # The server itself ends every message with a line break.
+            self._failures.append((node, NodeError(exception_type, message.rstrip("\n"))))
 
     def out_of_memory(self, node: str | None = None) -> None:
         """Let a node fail as a card does that is too small."""
@@ -159,8 +163,9 @@ class Faults:
     def cut_sockets(self, for_s: float = 0.0, after: After = None) -> None:
         """Drop all sockets without a close frame and refuse new ones for `for_s` seconds.
 
-        `after`: None = now; an event word ("NodeStarted", "Preview", ...); or a fraction of a
-        node's steps (0.4). HTTP goes on working.
+        `after`: None = now; an event word ("NodeStarted", "Preview", ...); "progress:3" or
+        "node:<id>"; or a fraction of a node's steps (0.4). HTTP goes on working. Raises
+        ValueError for another word.
         """
         self._touch(SocketFault(after, for_s))
 
@@ -172,6 +177,11 @@ class Faults:
         self._touch(SocketFault(after, None))
 
     def _touch(self, fault: SocketFault) -> None:
+        after = fault.after
+        if isinstance(after, str) and after not in _WORDS and not _PLACES.fullmatch(after):
+            raise ValueError(
+                f"after={after!r} is none of {sorted(_WORDS)}, progress:<n>, node:<id>"
+            )
         self._server.touch_sockets(lambda: self.socket.append(fault))
 
     def restart(self, down_s: float = 0.0) -> None:

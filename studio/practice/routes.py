@@ -15,11 +15,12 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
+from studio import texts
 from studio.practice import jobs, sockets, uploads, views
 from studio.practice.definitions import Definitions
 from studio.practice.faults import Faults
 from studio.practice.files import MODEL_FOLDERS, Folders
-from studio.practice.queue import Ticket
+from studio.practice.queue import HISTORY_LIMIT, Ticket
 from studio.practice.sockets import Hub
 from studio.practice.validate import fault, validate
 from studio.practice.worker import Worker
@@ -154,15 +155,16 @@ class Routes:
 
         return await self._server.hub.connect(request, greet, self._features())
 
-    async def front_page(self, _request: web.Request) -> web.Response:
+    async def front_page(self, request: web.Request) -> web.Response:
         """Say what this is, to a person who opens the address."""
-        text = (
-            "<!doctype html><meta charset=utf-8><title>Practice server</title>"
-            "<h1>Practice server</h1><p>A stand-in for ComfyUI, for ComfyUI Studio. "
-            "Pictures of models are drawn placeholders. / "
-            "ComfyUI Studio 的練習伺服器：模型圖片都是示意圖。</p>"
+        language = texts.pick(request.headers.get("Accept-Language"))
+        title = texts.text("practice.page.title", language)
+        body = texts.text("practice.page.body", language)
+        page = (
+            f'<!doctype html><html lang="{language}"><meta charset="utf-8">'
+            f"<title>{title}</title><h1>{title}</h1><p>{body}</p></html>"
         )
-        return web.Response(text=text, content_type="text/html")
+        return web.Response(text=page, content_type="text/html")
 
     # prompts
 
@@ -221,6 +223,7 @@ class Routes:
         return str(wish), None
 
     def _accept(self, ticket: Ticket) -> None:
+        del self._server.posted[: -HISTORY_LIMIT + 1]
         self._server.posted.append(
             {
                 "prompt_id": ticket.prompt_id,

@@ -189,11 +189,16 @@ def _marks(frame: Frame | Step) -> list[tuple[str, float | None]]:
     """Give the words `after=` may name for a frame, and the fraction it tells."""
     if isinstance(frame, Step):
         data = frame.progress.data
-        marks: list[tuple[str, float | None]] = [("NodeProgress", data["value"] / data["max"])]
+        marks: list[tuple[str, float | None]] = [
+            ("NodeProgress", data["value"] / data["max"]),
+            (f"progress:{data['value']}", None),
+        ]
         return [*marks, ("Preview", None)] if frame.preview else marks
     if isinstance(frame, Text):
         if frame.event == "executing" and frame.data.get("node") is None:
             return [("Ended", None)]
+        if frame.event == "executing":
+            return [("NodeStarted", None), (f"node:{frame.data['node']}", None)]
         word = AFTER.get(frame.event)
         return [] if word is None else [(word, None)]
     return []

@@ -100,7 +100,11 @@ def test_object_info_holds_every_recorded_definition(
 
 
 def test_the_front_page_says_what_this_is(practice: PracticeServer, talker: Talker) -> None:
-    assert "Practice server" in talker.get("/").text
+    page = talker.get("/").text
+    page_in_chinese = talker.get("/", headers={"Accept-Language": "zh-TW"}).text
+
+    assert "Practice server" in page
+    assert "練習伺服器" in page_in_chinese
 
 
 # history and jobs

@@ -130,6 +130,8 @@ def _opens_within(talker: Talker, seconds: float) -> bool:
     [
         ("Started", "execution_start"),
         ("NodeStarted", "executing"),
+        ("node:4", "executing"),
+        ("progress:2", "binary"),
         ("Preview", "binary"),
         ("NodeOutput", "executed"),
         ("Succeeded", "execution_success"),
@@ -149,8 +151,6 @@ def test_silence_comes_after_the_frame_that_was_named(
         heard = events(deaf.heard)
 
     assert heard[-1] == last
-    assert heard.count(last) == 1
-    assert not deaf.closed or deaf.heard
     assert talker.record(prompt_id)["status"]["completed"]
 
 
@@ -299,3 +299,8 @@ def test_clear_forgets_all_orders(practice: PracticeServer, talker: Talker) -> N
 
     entry, _ = talker.run(small(), "me")
     assert entry["status"]["completed"]
+
+
+def test_an_unknown_place_for_a_fault_is_told_at_once(practice: PracticeServer) -> None:
+    with pytest.raises(ValueError, match="NodeStart"):
+        practice.faults.go_silent(after="NodeStart")

@@ -120,18 +120,22 @@ def test_the_pace_is_kept_at_every_step(no_threads_left: None) -> None:
 
 
 def test_an_interrupt_does_not_wait_for_the_step_to_end(no_threads_left: None) -> None:
-    with PracticeServer(pace_s=5) as server:
+    graph = sampled(1, 6)
+    # A loader takes time and is deaf to interrupts: here plain words stand in for its outputs.
+    del graph["1"]
+    graph["5"]["inputs"]["model"] = graph["2"]["inputs"]["clip"] = "x"
+    graph["3"]["inputs"]["clip"] = graph["6"]["inputs"]["vae"] = "x"
+    with PracticeServer(pace_s=30) as server:
         talker = Talker(server.url)
-        graph = sampled(1, 6)
-        # A loader is deaf to interrupts, so this one starts with the sampler's own values cached.
-        prompt_id = talker.prompt({k: graph[k] for k in graph}, "me")
-        server.wait_for("node:1", prompt_id)
+        prompt_id = talker.prompt(graph, "me")
+        server.wait_for("node:5", prompt_id)
         began = time.monotonic()
         talker.post("/interrupt", {"prompt_id": prompt_id})
-        server.wait_for("finished", prompt_id, timeout_s=10)
+        server.wait_for("finished", prompt_id)
+        took = time.monotonic() - began
         talker.close()
 
-    assert time.monotonic() - began < 8
+    assert took < 2
 
 
 def test_it_runs_alone_from_the_command_line() -> None:
