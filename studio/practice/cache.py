@@ -61,12 +61,18 @@ def signatures(graph: Mapping[str, Any], folders: Folders) -> dict[str, str]:
 
 
 def _hash(item: Mapping[str, Any], of: Any, graph: Mapping[str, Any], folders: Folders) -> str:
-    inputs = item.get("inputs") or {}
+    inputs = inputs_of(item)
     parts = [item["class_type"], _file_digest(item["class_type"], inputs, folders)]
     for name in sorted(inputs):
         value = inputs[name]
         parts.append([name, ["link", of(value[0]), value[1]] if is_link(value, graph) else value])
     return hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()
+
+
+def inputs_of(item: Mapping[str, Any]) -> dict[str, Any]:
+    """Give a node's inputs; a node outside of what runs may be written anyhow."""
+    inputs = item.get("inputs")
+    return inputs if isinstance(inputs, dict) else {}
 
 
 def is_link(value: Any, graph: Mapping[str, Any]) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from studio.practice.cache import is_link
+from studio.practice.cache import inputs_of, is_link
 
 
 class Order:
@@ -67,5 +67,4 @@ class Order:
 
 def sources(graph: Mapping[str, Any], node: str) -> list[str]:
     """List the nodes a node reads, in the order of its inputs."""
-    inputs = graph[node].get("inputs") or {}
-    return [value[0] for value in inputs.values() if is_link(value, graph)]
+    return [value[0] for value in inputs_of(graph[node]).values() if is_link(value, graph)]

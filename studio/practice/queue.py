@@ -95,10 +95,10 @@ class PromptQueue:
                 "queue_pending": [ticket.shown() for _, _, ticket in self._heap],
             }
 
-    def is_running(self, prompt_id: str) -> bool:
-        """Tell whether a prompt with this id runs now."""
+    def is_running(self, prompt_id: str | None) -> bool:
+        """Tell whether a prompt with this id (None = any) runs now."""
         with self._wake:
-            return any(ticket.prompt_id == prompt_id for ticket in self._running)
+            return any(prompt_id in (None, ticket.prompt_id) for ticket in self._running)
 
     def delete(self, prompt_id: str) -> bool:
         """Drop the first pending prompt with this id; running and unknown ids do nothing."""

@@ -52,7 +52,7 @@ class Worker:
         self._dead = threading.Event()
         self._stir = threading.Condition()
         self._interrupted = False
-        self._current: Ticket | None = None
+        self._too_late = False
         self._free = False
         self._at: tuple[str | None, str | None] = (None, None)
         self._thread = threading.Thread(target=self._work, name="practice-worker", daemon=True)
@@ -86,8 +86,7 @@ class Worker:
     def interrupt(self, prompt_id: str | None = None) -> bool:
         """Interrupt the running prompt, or only if it is still the one named."""
         with self._stir:
-            current = self._current
-            if current is None or prompt_id not in (None, current.prompt_id):
+            if self._too_late or not self.queue.is_running(prompt_id):
                 return False
             self._interrupted = True
             self._stir.notify_all()
@@ -110,17 +109,18 @@ class Worker:
             except Exception:  # noqa: BLE001 - the loop's edge: later prompts must still run
                 _log.exception("practice run of %s broke", ticket.prompt_id)
                 self.queue.leave(ticket)
+            with self._stir:
+                # Only now: an interrupt may come between two looks of ours at the queue.
+                self._interrupted = self._too_late = False
 
     def _one(self, ticket: Ticket) -> None:
-        with self._stir:
-            self._interrupted, self._current = False, ticket
         if self._free:
             self._free = False
             self.cache.clear()
         run = Run(self, ticket)
         entry = run.go()
         with self._stir:
-            self._current = None
+            self._too_late = True
         if self.faults.history_after_end:
             self._end_before_history(ticket, run, entry)
         else:

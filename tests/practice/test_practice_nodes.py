@@ -324,7 +324,28 @@ def test_an_inpainted_picture_keeps_what_the_mask_keeps(
     made = pictures(talker, graph)[0]
 
     assert (made[:, 40:] == [0x12, 0x34, 0x56]).all()
+    # The mark stands inside what was painted, however small that is.
+    yellow = (made[..., 0] > 150) & (made[..., 1] > 110) & (made[..., 2] < 110)
+    assert yellow[:, :32].any()
     assert not (made[:, :24] == [0x12, 0x34, 0x56]).all(axis=2).any()
+
+
+def test_an_upscaled_picture_carries_the_mark_too(
+    no_threads_left: None,
+) -> None:
+    graph = {
+        "model": node("UpscaleModelLoader", model_name="4x.pth"),
+        "a": node("EmptyImage", width=32, height=32, batch_size=1, color=0x808080),
+        "up": node("ImageUpscaleWithModel", upscale_model=["model", 0], image=["a", 0]),
+        "save": _save("up"),
+    }
+    with PracticeServer(pace_s=0, models={"upscale_models": ["4x.pth"]}) as server:
+        talker = Talker(server.url)
+        made = pictures(talker, graph)[0]
+        talker.close()
+
+    assert made.shape == (128, 128, 3)
+    assert len(np.unique(made.reshape(-1, 3), axis=0)) > 3
 
 
 def test_a_custom_sampler_takes_steps_seed_and_words_from_its_helpers(

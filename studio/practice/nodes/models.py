@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 
 from studio.practice import draw
 from studio.practice.definitions import Definition
@@ -107,7 +108,7 @@ def vae_decode(ctx: Context, samples: Latent) -> Picture:
     ctx.work(ctx.pace_s)
     if samples.drawn is not None:
         return _decoded(samples, mark=ctx.mark)
-    if samples.pixels is not None:
+    if samples.pixels is not None and not samples.time:
         return scale(samples.pixels, samples.width, samples.height, "bilinear")
     return np.full((samples.count, samples.height, samples.width, 3), 0.5, np.float32)
 
@@ -129,22 +130,47 @@ def _decoded(latent: Latent, *, mark: bool) -> draw.Pixels:
         return views
     guides = _guides(drawn.guide, latent.width, latent.height)
     views = draw.toward(views, guides, share=0.45 * drawn.denoise)
+    mask = _painted(latent)
     if mark:
-        views = np.stack([draw.stamped(view, drawn.text) for view in views])
-    return _outside_kept(latent, views)
+        views = np.stack([_stamped(view, drawn.text, mask) for view in views])
+    return _outside_kept(latent, views, mask)
 
 
 def _guides(guide: Picture, width: int, height: int) -> draw.Pixels:
     return bytes_of(scale(guide[:1], width, height, "bilinear", "center")[..., :3])
 
 
-def _outside_kept(latent: Latent, views: draw.Pixels) -> draw.Pixels:
-    """Keep the given picture where a noise mask is black, as inpainting does."""
+def _painted(latent: Latent) -> npt.NDArray[np.bool_] | None:
+    """Give what of a latent is repainted, H×W; None = all of it."""
     if latent.mask is None or latent.pixels is None:
+        return None
+    mask = scale(latent.mask[:1, ..., None], latent.width, latent.height, "bilinear")
+    return np.asarray(mask[0, ..., 0] > 0.5)
+
+
+def _stamped(view: draw.Pixels, text: str, mask: npt.NDArray[np.bool_] | None) -> draw.Pixels:
+    """Put the mark where it will be seen: in the middle of what is repainted."""
+    if mask is None:
+        return draw.stamped(view, text)
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if not len(rows):
+        return view
+    made = view.copy()
+    part = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+    made[part] = draw.stamped(view[part], text)
+    return made
+
+
+def _outside_kept(
+    latent: Latent, views: draw.Pixels, mask: npt.NDArray[np.bool_] | None
+) -> draw.Pixels:
+    """Keep the given picture where a noise mask is black, as inpainting does."""
+    if mask is None or latent.pixels is None:
         return views
-    mask = scale(latent.mask[:1, ..., None], latent.width, latent.height, "bilinear")[0] > 0.5
     kept = bytes_of(scale(latent.pixels, latent.width, latent.height, "bilinear"))[..., :3]
-    return np.where(mask, views, kept[: len(views)] if len(kept) >= len(views) else kept[:1])
+    return np.where(
+        mask[..., None], views, kept[: len(views)] if len(kept) >= len(views) else kept[:1]
+    )
 
 
 @node("VAEEncode")
@@ -244,7 +270,8 @@ def _cut(size: int, index: int, amount: int) -> int:
 def image_upscale_with_model(ctx: Context, image: Picture) -> Picture:
     """Scale fourfold, as the usual upscale models do."""
     ctx.work(ctx.pace_s)
-    return scale(image, image.shape[2] * 4, image.shape[1] * 4, "bicubic")
+    made = bytes_of(scale(image, image.shape[2] * 4, image.shape[1] * 4, "bicubic"))[..., :3]
+    return np.stack([draw.stamped(view, "", mark=ctx.mark) for view in made])
 
 
 @node("BasicScheduler")
@@ -346,4 +373,5 @@ def _latent(inputs: Mapping[str, Any]) -> Latent:
         max(8, int(inputs["height"]) // 8 * 8),
         int(inputs.get("batch_size", 1)),
         0 if length is None else _time(int(length)),
+        pixels=next(_of(inputs, np.ndarray, dims=4), None),
     )
