@@ -21,6 +21,13 @@ def answer(body: object, status: int = 200) -> Answer:
     return status, "application/json", json.dumps(body).encode()
 
 
+class _QuietServer(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, *_: object) -> None:
+        """Say nothing of clients that hang up: tests make them."""
+
+
 class OddServer:
     """Answers by script: `routes["GET /queue"]` is an answer, or gives one for the body sent.
 
@@ -31,6 +38,7 @@ class OddServer:
         self.routes: dict[str, Answer | Callable[[bytes], Answer | None]] = {}
         self.asked: list[str] = []
         self.heads: list[dict[str, str]] = []
+        self.was_asked = threading.Event()
         owner = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -40,6 +48,7 @@ class OddServer:
                 line = f"{self.command} {self.path.partition('?')[0]}"
                 owner.asked.append(line)
                 owner.heads.append(dict(self.headers.items()))
+                owner.was_asked.set()
                 sent = self.rfile.read(int(self.headers.get("Content-Length") or 0))
                 route = owner.routes.get(line, text(404, ""))
                 given = route(sent) if callable(route) else route
@@ -59,8 +68,7 @@ class OddServer:
             def log_message(self, *_: object) -> None:
                 """Keep quiet."""
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
+        self._server = _QuietServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
 
 
