@@ -112,6 +112,7 @@ def test_a_prompt_that_is_no_json_never_leaves(odd: OddServer, client: ComfyClie
 
 
 def test_a_seed_crosses_the_wire_exactly(odd: OddServer, client: ComfyClient) -> None:
+    """Case media-8; traps 17 and 23: and always with our client id."""
     sent: list[Any] = []
 
     def take(body: bytes) -> Answer:
