@@ -63,7 +63,8 @@ def _servers(house: House, language: str) -> str:
 
 
 def _standing(server: ServerView, language: str) -> str:
-    return texts.text("page.online" if server.online else "page.offline", language)
+    words = texts.text("page.online" if server.online else "page.offline", language)
+    return f"{words} ({server.version})" if server.online and server.version else words
 
 
 def queue_length(house: House) -> int:
@@ -107,11 +108,15 @@ def banner(house: House, language: str) -> str:
     if house.practice:
         return _practice(language)
     if house.away:
-        names = ", ".join(server.name for server in house.away)
-        key = "page.away_all" if not house.online else "page.away_some"
-        words = html.escape(texts.text(key, language, names=names))
-        return f'<div class="studio-banner studio-banner-away" role="alert"><p>{words}</p></div>'
+        rows = "".join(f"<p>{html.escape(_why(server, language))}</p>" for server in house.away)
+        return f'<div class="studio-banner studio-banner-away" role="alert">{rows}</div>'
     return '<div class="studio-banner" hidden></div>'
+
+
+def _why(server: ServerView, language: str) -> str:
+    """Say why a server takes no jobs."""
+    known = texts.has(server.reason)
+    return texts.text(server.reason if known else "page.away", language, server=server.name)
 
 
 def _practice(language: str) -> str:
