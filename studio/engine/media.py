@@ -271,7 +271,6 @@ def plain_picture(picture: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
     # A phone's MPO holds a second view for depth, not an animation.
     if getattr(picture, "n_frames", 1) > 1 and picture.format != "MPO":
         notes = (NOTE_FIRST_FRAME,)
-    picture.seek(0)
     picture.load()
     profile = picture.info.get("icc_profile")
     whole = _upright(picture)

@@ -30,6 +30,7 @@ from studio.engine.comfy.events import (
     Succeeded,
     Unknown,
 )
+from studio.engine.workflow.graph import needed
 
 QUEUED: Final = "phase.queued"
 WORKING: Final = "phase.working"
@@ -80,6 +81,7 @@ class Progress:
         typical_s: float | None,
         now: float,
     ) -> None:
+        self._graph = graph
         self._titles = titles
         self._kinds = {node: _kind(body) for node, body in graph.items()}
         self._total = sum(weight for _, weight in self._kinds.values()) or 1.0
@@ -90,7 +92,6 @@ class Progress:
         self._node = ""
         self._step = 0
         self._steps = 0
-        self._best = 0.0
         self._ended = False
         self._started: float | None = None
         self._pace = _Pace()
@@ -131,12 +132,11 @@ class Progress:
                 pass
             case _:
                 assert_never(event)
-        self._best = max(self._best, self._fraction())
 
     def view(self, now: float) -> ProgressView:
         """Tell how the run stands at `now`; the time left counts down between events."""
         return ProgressView(
-            fraction=self._best,
+            fraction=self._fraction(),
             node=self._node,
             node_title=self._titles.get(self._node, ""),
             step=self._step,
@@ -159,8 +159,10 @@ class Progress:
     def _enter(self, node: str) -> None:
         if node == self._node:
             return
-        # ComfyUI runs one node at a time: a new one means that the one before is done.
-        self._finish(self._node)
+        # ComfyUI runs one node at a time, after all it reads. Those whose events were missed, since
+        # the run was adopted or the socket was away, are done as well.
+        for done in (self._node, *(needed(self._graph, [node]) - {node})):
+            self._finish(done)
         self._node = node
         self._step = self._steps = 0
         self._pace.node_changed()
@@ -189,6 +191,7 @@ class Progress:
     def _fraction(self) -> float:
         if self._ended:
             return 1.0
+        # No node's share ever falls, so this does not either.
         return min(_BEFORE_THE_END, max(0.0, 1.0 - self._left() / self._total))
 
     def _eta(self, now: float) -> float | None:

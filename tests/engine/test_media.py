@@ -280,19 +280,41 @@ def test_other_modes_become_the_colours_they_stand_for(
     assert shown[8, 13].min() > 243
 
 
-def test_a_wide_profile_is_turned_into_srgb_and_left_out(store: Media, make: Make) -> None:
-    lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("XYZ"))
-    swapped = make(Image.new("RGB", (8, 8), (200, 100, 50)), "PNG", icc_profile=lab.tobytes())
-    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
-    plain = make(Image.new("RGB", (8, 8), (200, 100, 50)), "PNG", icc_profile=srgb.tobytes())
-    damaged = make(Image.new("RGB", (8, 8), (200, 100, 50)), "PNG", icc_profile=b"nonsense")
+def swapped_profile() -> bytes:
+    """Make a profile like sRGB whose red and blue are each other's, under another name."""
+    profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    for plain in (b"sRGB", "sRGB".encode("utf-16-be")):
+        profile = profile.replace(plain, plain.replace(b"s", b"x"))
+    tags = {bytes(profile[at : at + 4]): at + 4 for at in range(132, 132 + 12 * profile[131], 12)}
+    red, blue = tags[b"rXYZ"], tags[b"bXYZ"]
+    profile[red : red + 8], profile[blue : blue + 8] = (
+        profile[blue : blue + 8],
+        profile[red : red + 8],
+    )
+    return bytes(profile)
 
-    files = [store.take("ann", path, "a.png") for path in (swapped, plain, damaged)]
 
-    colours = [tuple(pixels(store, file)[0, 0]) for file in files]
-    assert colours[1] == colours[2] == (200, 100, 50)
+def test_colours_are_turned_from_their_profile_into_srgb(store: Media, make: Make) -> None:
+    red = Image.new("RGB", (8, 8), RED)
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    sources = [make(red, "PNG", icc_profile=p) for p in (swapped_profile(), srgb, b"nonsense")]
+
+    files = [store.take("ann", source, "a.png") for source in sources]
+
+    colours = [pixels(store, file)[0, 0] for file in files]
+    assert np.abs(colours[0] - BLUE).max() <= 2
+    assert tuple(colours[1]) == tuple(colours[2]) == RED
     with Image.open(store.path("ann", files[0].ref)) as stored:
         assert "icc_profile" not in stored.info
+
+
+def test_the_second_view_of_a_phones_photo_is_no_animation(store: Media, make: Make) -> None:
+    views = [Image.new("RGB", (16, 16), colour) for colour in (RED, BLUE)]
+
+    file = store.take("ann", make(views[0], "MPO", save_all=True, append_images=views[1:]), "a")
+
+    assert file.notes == ()
+    assert np.abs(pixels(store, file)[8, 8] - RED).max() < 12
 
 
 @pytest.mark.parametrize("form", ["GIF", "WEBP", "PNG", "TIFF"])

@@ -131,6 +131,37 @@ def test_sampler_steps_move_the_whole() -> None:
     assert full.fraction - half.fraction == pytest.approx(half.fraction, abs=0.01)
 
 
+def test_a_node_is_done_when_the_next_one_begins() -> None:
+    loading = follow(Started(P), NodeStarted(P, "unet"))
+    loaded = follow(Started(P), NodeStarted(P, "unet"), NodeStarted(P, "positive"))
+
+    assert loading.view(9.0).fraction == 0.0
+    assert loaded.view(9.0).fraction == pytest.approx(4.0 / 19.3)
+
+
+def test_what_a_node_reads_is_done_even_if_its_events_were_missed() -> None:
+    graph = GRAPH | {
+        "sampler": {
+            "class_type": "KSampler",
+            "inputs": {"steps": 10, "model": ["unet", 0], "positive": ["positive", 0]},
+        }
+    }
+    adopted = Progress(graph, TITLES, None, now=0.0)
+    adopted.read(NodeProgress(P, "sampler", 5, 10), 1.0)
+
+    assert adopted.view(1.0).fraction == pytest.approx((4.0 + 1.0 + 5.0) / 19.3)
+
+
+def test_the_pace_of_a_sampler_is_not_measured_across_another_node() -> None:
+    progress = Progress(GRAPH, TITLES, None, now=0.0)
+    for step in range(1, 6):
+        progress.read(NodeProgress(P, "sampler", step, 10), float(step))
+    progress.read(NodeProgress(P, "decode", 7, 20), 1000.0)
+
+    # 4 seconds for 4 steps of weight 1: not hundreds for the wait in between.
+    assert progress.view(5.0).eta_s == pytest.approx(8.25, abs=0.01)
+
+
 def test_cached_nodes_count_as_done_at_once() -> None:
     cached = follow(Started(P), Cached(P, tuple(node for node in GRAPH if node != "save")))
 

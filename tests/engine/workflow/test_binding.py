@@ -80,6 +80,8 @@ rules:
   - {when: {b: empty}, remove: [load_b], set: {sampler.start: [last, 0]}}
   - {when: {area: empty}, remove: [load_mask]}
   - {when: {rounds: {lt: 2}}, bypass: {extra: {0: image}}}
+  - {when: {tiled: true}, set: {extra.strength: 0.5}}
+  - {when: {rounds: {equals: 3}}, set: {text.negative: [last, 0]}}
 outputs: [{node: save, kind: image}]
 models:
   - {model: base, bind: unet.unet_name, alternatives: [small]}
@@ -329,6 +331,15 @@ def test_what_leads_to_no_output_is_dropped(demo: Workflow) -> None:
 @pytest.mark.parametrize(("rounds", "read"), [(1, "sampler"), (2, "extra"), (3, "extra")])
 def test_less_than_asks_for_the_number(demo: Workflow, rounds: int, read: str) -> None:
     assert made(demo, rounds=rounds)["save"]["inputs"]["images"] == [read, 0]
+
+
+def test_an_input_that_a_rule_linked_stays_linked(demo: Workflow) -> None:
+    assert made(demo, rounds=3, negative="bad")["text"]["inputs"]["negative"] == ["last", 0]
+
+
+def test_a_rule_sets_a_node_only_where_it_still_is(demo: Workflow) -> None:
+    assert made(demo, tiled=True, rounds=2)["extra"]["inputs"]["strength"] == 0.5
+    assert "extra" not in made(demo, tiled=True, rounds=1)
 
 
 def test_one_choice_sets_several_inputs(demo: Workflow) -> None:

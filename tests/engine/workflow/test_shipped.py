@@ -219,6 +219,45 @@ def test_sizes_suit_the_model_and_the_shape(
         assert canvas["width"] / canvas["height"] == pytest.approx(width / height, rel=0.04)
 
 
+def test_each_field_of_text_to_image_arrives_where_comfyui_reads_it(
+    catalog: Catalog, bound: Bound
+) -> None:
+    said = {"prompt": "貓", "batch_size": 3, "seed": "5", "steps": 6, "cfg": 1.5}
+    said |= {"sampler_name": "euler", "scheduler": "beta", "lora": "l", "lora_strength": 0.25}
+    ours = bound(catalog.workflow("text_to_image"), said)
+    more = {"model": "m", "negative_prompt": "狗", "steps": 30}
+    theirs = bound(catalog.workflow("text_to_image_checkpoint"), said | more)
+
+    for prompt, steps in ((ours, 6), (theirs, 30)):
+        assert prompt["positive"]["inputs"]["text"] == "貓"
+        assert prompt["latent"]["inputs"]["batch_size"] == 3
+        sampler = {k: v for k, v in prompt["sampler"]["inputs"].items() if not is_link(v)}
+        assert sampler == {
+            "seed": 5,
+            "steps": steps,
+            "cfg": 1.5,
+            "sampler_name": "euler",
+            "scheduler": "beta",
+            "denoise": 1.0,
+        }
+        assert prompt["lora"]["inputs"]["lora_name"] == "l"
+        assert prompt["lora"]["inputs"]["strength_model"] == 0.25
+    assert theirs["negative"]["inputs"]["text"] == "狗"
+    assert theirs["checkpoint"]["inputs"]["ckpt_name"] == "m"
+    assert ours["unet"]["inputs"]["unet_name"] == "z_image_turbo_bf16.safetensors"
+
+
+def test_the_chosen_checkpoint_is_never_replaced_by_the_recommended_one(
+    catalog: Catalog, bound: Bound
+) -> None:
+    listed = ["v1-5-pruned-emaonly-fp16.safetensors", "sub/mine.safetensors"]
+    values = {"prompt": "a", "model": "mine.safetensors"}
+
+    prompt = bound(catalog.workflow("text_to_image_checkpoint"), values, listed=lambda _: listed)
+
+    assert prompt["checkpoint"]["inputs"]["ckpt_name"] == "sub/mine.safetensors"
+
+
 def test_the_blend_keeps_only_what_its_pictures_and_fit_need(
     catalog: Catalog, bound: Bound
 ) -> None:
