@@ -140,7 +140,7 @@ class Faults:
         self.fail(node, OUT_OF_MEMORY, _OUT_OF_MEMORY_TEXT)
 
     def hold(self, node: str, step: int = 0) -> None:
-        """Stop the next run inside a node (id or class) after `step` steps, until `release`.
+        """Stop every run inside a node (id or class) after `step` steps, until `release`.
 
         A held sampler still listens to interrupts, other nodes are deaf to them, as in truth.
         """

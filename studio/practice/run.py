@@ -15,7 +15,6 @@ from studio.practice.definitions import Definitions
 from studio.practice.faults import Faults
 from studio.practice.files import Folders
 from studio.practice.frames import NodeText, Preview, Text, node_state
-from studio.practice.nodes import media, models, pixels, saving  # noqa: F401 - they register
 from studio.practice.nodes.models import by_kind
 from studio.practice.nodes.registry import call, find
 from studio.practice.nodes.values import NodeError, Result

@@ -12,7 +12,15 @@ import pytest
 from PIL import Image
 
 from studio.practice import PracticeServer
-from tests.contract.talk import Ear, Talker, decode, recording, small
+from tests.contract.talk import (
+    Ear,
+    Talker,
+    comparable,
+    decode,
+    recorded_frames,
+    recording,
+    small,
+)
 
 UPLOADS = recording("uploads")
 OUTPUTS = recording("ui_outputs_by_node")
@@ -370,3 +378,54 @@ def _head(data: bytes) -> bytes:
     if data[8:9] == b"{":
         return b"latent"
     return data[:4] if data[4:8] != b"ftyp" else data[4:12]
+
+
+def test_an_overwritten_input_is_noticed_by_the_cache(
+    practice: PracticeServer, talker: Talker
+) -> None:
+    steps = recording("cache_and_changed_inputs")[:3]
+    graph = {
+        "1": {"class_type": "LoadImage", "inputs": {"image": "same.png"}},
+        "2": {
+            "class_type": "SaveImage",
+            "inputs": {"filename_prefix": "chg/x", "images": ["1", 0]},
+        },
+    }
+    told = []
+    for color in (1, 1, 2):
+        talker.http.post(
+            talker.url + "/upload/image",
+            files={"image": ("same.png", png((color, 0, 0)))},
+            data={"overwrite": "true"},
+            timeout=20,
+        )
+        entry, _ = talker.run(graph, "me")
+        cached = dict(entry["status"]["messages"])["execution_cached"]["nodes"]
+        told.append({"cached": cached, "outputs": entry["outputs"]})
+
+    assert told == [{key: step[key] for key in ("cached", "outputs")} for step in steps]
+
+
+def test_after_a_restart_all_is_as_recorded(practice: PracticeServer, talker: Talker) -> None:
+    rec = recording("crash_and_restart")
+    talker.run(small(1, "crash/x"), "crash")
+    with Ear(talker.url, "crash") as ear:
+        practice.faults.hold("1")
+        running = talker.prompt(small(2, "crash/x"), "crash")
+        practice.wait_for("held:1", running)
+        practice.faults.restart()
+        practice.faults.release()
+        ear.wait_closed()
+
+    with Ear(talker.url, "crash") as again:
+        heard = list(again.heard)
+    entry, _ = talker.run(small(1, "crash/x"), "crash")
+
+    assert comparable(heard) == comparable(recorded_frames(rec["frames_on_reconnect"]))
+    assert talker.get("/queue").json() == rec["queue_after"]
+    assert talker.record(running) == rec["history_of_running_prompt"]
+    job = talker.get(f"/api/jobs/{running}")
+    told = rec["job_of_running_prompt"]
+    assert (job.status_code, job.json()) == (told["status"], told["body"])
+    assert entry["outputs"] == rec["same_graph_after_restart"]["outputs"]
+    assert entry["prompt"][0] == rec["same_graph_after_restart"]["number_restarts_from_0"]

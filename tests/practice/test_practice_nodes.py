@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from studio.practice import PracticeServer, draw
-from studio.practice.nodes import pixels
+from studio.practice.nodes import masks, pixels, sizes
 from studio.practice.nodes.scale import bytes_of, floats, scale
 from tests.contract.talk import Talker
 
@@ -123,14 +123,14 @@ def test_bytes_survive_the_way_through_floats(levels: range) -> None:
 
 
 def test_scaling_one_side_keeps_the_shape() -> None:
-    made = pixels.image_scale(RGB, "bilinear", 4, 0, "disabled")
+    made = sizes.image_scale(RGB, "bilinear", 4, 0, "disabled")
 
     assert made.shape == (1, 3, 4, 3)
 
 
 @pytest.mark.parametrize(("colour", "level"), [("white", 1.0), ("black", 0.0)])
 def test_resize_and_pad_fits_inside_and_fills_the_rest(colour: str, level: float) -> None:
-    made = pixels.resize_and_pad_image(flat(0.5, 4, 8), 16, 16, colour, "area")
+    made = sizes.resize_and_pad_image(flat(0.5, 4, 8), 16, 16, colour, "area")
 
     assert made.shape == (1, 16, 16, 3)
     assert np.allclose(made[:, 4:12], 0.5)
@@ -151,8 +151,8 @@ def test_composite_pastes_where_the_mask_is_white() -> None:
 def test_joining_alpha_turns_the_mask_round_and_splitting_undoes_it() -> None:
     mask = np.full((1, 6, 8), 0.25, np.float32)
 
-    joined = pixels.join_image_with_alpha(RGB, mask)
-    parted = pixels.split_image_with_alpha(joined)
+    joined = masks.join_image_with_alpha(RGB, mask)
+    parted = masks.split_image_with_alpha(joined)
 
     assert np.allclose(joined[..., 3], 0.75)
     assert np.allclose(parted.outputs[1], mask)

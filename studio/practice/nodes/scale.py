@@ -62,6 +62,20 @@ def scale_mask(mask: Mask, width: int, height: int) -> Mask:
     return made
 
 
+def with_channels(picture: Floats, channels: int) -> Floats:
+    """Add full alpha where a channel is lacking."""
+    lacking = channels - picture.shape[3]
+    if lacking <= 0:
+        return picture
+    return np.concatenate([picture, np.ones((*picture.shape[:3], lacking), np.float32)], axis=3)
+
+
+def repeated(values: Floats, batch: int) -> Floats:
+    """Bring a batch to a length by repeating it from the start."""
+    times = -(-batch // values.shape[0])
+    return np.concatenate([values] * times)[:batch]
+
+
 def _centre(source: Floats, width: int, height: int) -> Floats:
     old_height, old_width = source.shape[1:3]
     old, new = old_width / old_height, width / height
