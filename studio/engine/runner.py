@@ -16,9 +16,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from studio.engine.bus import MemoryBus
+from studio.engine.comfy import refusals
 from studio.engine.comfy.client import ComfyClient, RunRecord
 from studio.engine.comfy.events import Failed, OutputFile
 from studio.engine.comfy.fleet import Fleet, Server
+from studio.engine.comfy.refusals import is_out_of_memory
 from studio.engine.jobs import Claim, Failure, Job, Output, State
 from studio.engine.ledger import Ledger
 from studio.engine.media import Media
@@ -160,10 +162,14 @@ class Runner:
 
     def _adopt(self, run: Run) -> bool:
         """Take over the prompt of an earlier attempt; False when it is to be sent anew."""
-        server = self._fleet.find(run.job.server)
-        if server is None:
+        slot = self._fleet.adopt(run.job.server)
+        if slot is None:
             log.warning("server %s is no longer ours: anew", run.job.server, extra=run.tags)
             return False
+        with slot:
+            return self._adopt_on(run, slot.server)
+
+    def _adopt_on(self, run: Run, server: Server) -> bool:
         run.report.on(server.name)
         prompt = self._bound(run, {ref: ref for ref in run.job.inputs}, None)
         prompt_id = run.job.prompt_id
@@ -183,11 +189,14 @@ class Runner:
         if record is None:
             log.info("the prompt of an earlier attempt is gone: anew", extra=run.tags)
             return False
-        self._finish(run, server.client, record)
+        self._finish(run, server.client, record, prompt)
         return True
 
-    def _attempt(self, run: Run, server: Server) -> None:
-        """Upload, bind, listen, send, watch. The row knows the prompt before ComfyUI does."""
+    def _attempt(self, run: Run, server: Server, *, freed: bool = False) -> None:
+        """Upload, bind, listen, send, watch. The row knows the prompt before ComfyUI does.
+
+        A run that met too little memory is tried once more after the server was `freed`.
+        """
         client = server.client
         run.report.on(server.name)
         run.report.phase("phase.uploading")
@@ -211,8 +220,12 @@ class Runner:
             record = watcher.watch()
         if record is None:
             self._vanished(run, watcher.why_unknown)
+        elif not freed and record.failed is not None and is_out_of_memory(record.failed):
+            log.warning("out of memory: freeing the server, once more", extra=run.tags)
+            client.free()
+            self._attempt(run, server, freed=True)
         else:
-            self._finish(run, client, record)
+            self._finish(run, client, record, prompt)
 
     def _upload(self, run: Run, client: ComfyClient, ref: str) -> str:
         """Bring one input to the server under a name made of its content."""
@@ -247,7 +260,7 @@ class Runner:
         run.life.mind()
         run.report.phase("phase.queued")
         try:
-            client.submit(prompt, prompt_id)
+            client.submit(prompt, prompt_id, extra_data={"preview_method": "auto"})
         except StudioError as error:
             if error.code != "server_away":
                 raise
@@ -256,14 +269,16 @@ class Runner:
 
     # Endings ------------------------------------------------------------------------------
 
-    def _finish(self, run: Run, client: ComfyClient, record: RunRecord) -> None:
+    def _finish(
+        self, run: Run, client: ComfyClient, record: RunRecord, prompt: Mapping[str, Any]
+    ) -> None:
         """Turn the server's record into the job's end."""
         if record.outcome == "success":
             self._end(run, State.COMPLETED, outputs=self._keep(run, client, record))
         elif record.outcome == "interrupted":
             self._end(run, State.CANCELLED)
         else:
-            self._end(run, State.FAILED, failure=self._failure_of(client, record.failed))
+            self._end(run, State.FAILED, failure=_failure_of(record.failed, prompt))
 
     def _keep(self, run: Run, client: ComfyClient, record: RunRecord) -> tuple[Output, ...]:
         """Fetch every file the run saved, all or none."""
@@ -311,19 +326,7 @@ class Runner:
         if error.code == "server_away":
             self._give_back(run, keep_prompt=False, count=False)
             return
-        log.warning("job failed: %s", error, extra=run.tags)
-        self._end(run, State.FAILED, failure=Failure(error.code, error.params, error.details))
-
-    def _failure_of(self, client: ComfyClient, failed: Failed | None) -> Failure:
-        """Say in our codes what ComfyUI's `execution_error` says."""
-        if failed is None:
-            return Failure("run_failed", {"node": "?", "reason": ""})
-        params = {"node": failed.class_type, "reason": failed.message.strip().split("\n")[0][:200]}
-        details = f"{failed.exception_type}: {failed.message}\n{''.join(failed.traceback)}"
-        if "OutOfMemory" in failed.exception_type or "out of memory" in failed.message.lower():
-            client.free()
-            return Failure("out_of_memory", params, details)
-        return Failure("run_failed", params, details)
+        self._end(run, State.FAILED, failure=_as_failure(error))
 
     def _end(
         self,
@@ -342,7 +345,8 @@ class Runner:
             ours = self._ledger.cancelled(run.claim)
         if not ours:
             raise Stale
-        log.info("job %s", state.value, extra=run.tags)
+        reason = f": {failure.code} {failure.details}" if failure else ""
+        log.info("job %s%s", state.value, reason, extra=run.tags)
         run.report.ended(state)
 
     def _give_back(self, run: Run, *, keep_prompt: bool, count: bool) -> None:
@@ -387,3 +391,14 @@ class Runner:
             run.life.lose()
         elif beat.cancel_wanted:
             run.life.want_cancel()
+
+
+def _failure_of(failed: Failed | None, prompt: Mapping[str, Any]) -> Failure:
+    """Say in our codes what ComfyUI's `execution_error` says; an old record may not say it."""
+    if failed is None:
+        return Failure("run_failed", {"node": "ComfyUI", "reason": "?"})
+    return _as_failure(refusals.failure(failed, prompt))
+
+
+def _as_failure(error: StudioError) -> Failure:
+    return Failure(error.code, error.params, error.details)

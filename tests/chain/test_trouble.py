@@ -77,15 +77,28 @@ def test_a_node_error_becomes_a_failure_with_its_reason(
     assert house.ended(house.order(seed="8")).state is State.COMPLETED
 
 
-def test_out_of_memory_is_said_and_the_server_is_freed(
+def test_out_of_memory_frees_the_server_and_tries_once_more(
     house: House, practice: PracticeServer
 ) -> None:
     practice.faults.out_of_memory(node="sampler")
 
     job = house.ended(house.order())
 
+    assert job.state is State.COMPLETED
+    assert len(practice.posted) == 2
+
+
+def test_out_of_memory_twice_is_said_and_the_next_job_works(
+    house: House, practice: PracticeServer
+) -> None:
+    practice.faults.out_of_memory(node="sampler")
+    practice.faults.out_of_memory(node="sampler")
+
+    job = house.ended(house.order())
+
     assert job.failure is not None
     assert job.failure.code == "out_of_memory"
+    assert house.ended(house.order(seed="8")).state is State.COMPLETED
 
 
 def test_an_interrupt_in_comfyui_itself_cancels_and_the_next_job_starts(
