@@ -413,7 +413,8 @@ def _probe(source: Path, name: str, sniffed: _Sniffed) -> tuple[str, int, int, f
                 return "video", pictures[0].width, pictures[0].height, seconds
             if container.streams.audio:
                 return "audio", 0, 0, seconds
-    except (av.FFmpegError, *_DAMAGE) as exc:
+    except (av.FFmpegError, AttributeError, *_DAMAGE) as exc:
+        # PyAV gives a stream without a known codec no width at all.
         raise StudioError("file_broken", name=name, details=repr(exc)) from exc
     raise StudioError("file_broken", name=name, details="no sound and no picture in it")
 

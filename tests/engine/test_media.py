@@ -548,6 +548,14 @@ def test_a_broken_video_is_refused(store: Media, make: Make) -> None:
     assert refused(store, make(b"\x00\x00\x00\x18ftypmp42" + bytes(300))).code == "file_broken"
 
 
+def test_a_video_of_no_known_codec_is_refused(store: Media, make: Make, tmp_path: Path) -> None:
+    strange = (
+        clip(tmp_path / "clip", "matroska", "mpeg4").read_bytes().replace(b"V_MPEG4", b"V_ZZZZ4")
+    )
+
+    assert refused(store, make(strange), "clip.mkv").code == "file_broken"
+
+
 # --- thumbnails ---
 
 
