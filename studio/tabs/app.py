@@ -125,8 +125,8 @@ def make_demo(parts: Parts) -> StudioBlocks:
     """Draw the page of one studio. Nothing runs before `launch()`."""
     demo = StudioBlocks(parts)
     with demo:
+        demo.programs.draw()  # first, so that no event of the page takes one of their names
         Page(parts, demo).draw()
-        demo.programs.draw()
     return demo
 
 

@@ -24,8 +24,15 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 
 @pytest.fixture(autouse=True)
-def no_fault_left(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Forget what a test ordered of the practice server."""
+def as_the_site_wants_it(
+    request: pytest.FixtureRequest, clean_environment: None, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[None]:
+    """Keep the folder Gradio was told of, and forget what a test ordered of the practice server."""
+    if "site" not in request.fixturenames:
+        yield
+        return
+    site: Site = request.getfixturevalue("site")
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(site.demo.folder))
     yield
-    if "site" in request.fixturenames:
-        request.getfixturevalue("site").practice.faults.clear()
+    if site.practice is not None:
+        site.practice.faults.clear()

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-OTHERS = ("ignore:'future.no_silent_downcasting' is deprecated",)
+OTHERS = ("ignore::pandas.errors.Pandas4Warning",)
 
 
 def forgive(items: Sequence[pytest.Item], folder: str) -> None:
