@@ -156,7 +156,8 @@ def _caption(pen: ImageDraw.ImageDraw, width: int, height: int, text: str) -> No
     """Write the first words of the prompt at the foot, where there is room for it."""
     size = height // 32
     words = " ".join(text.split())
-    if size < 9 or not words:
+    # Without a font for it, Chinese would be a row of empty boxes.
+    if size < 9 or not words or not (words.isascii() or _cjk_file()):
         return
     font = _font(size)
     while words and pen.textlength(words, font=font) > width * 0.92:

@@ -191,6 +191,8 @@ class PracticeServer:
             await asyncio.sleep(seconds)
             await self._listen(socket.create_server((self._host, self._port)))
 
+        if self._opening is not None:
+            self._opening.cancel()
         self._site = None
         self._opening = asyncio.ensure_future(later())
 

@@ -223,6 +223,16 @@ def test_while_down_connections_are_refused_and_then_taken(
     assert 0.1 < took < 5
 
 
+def test_a_second_restart_while_down_only_takes_longer(
+    practice: PracticeServer, talker: Talker
+) -> None:
+    practice.faults.restart(down_s=30)
+
+    practice.faults.restart(down_s=0.2)
+
+    assert answers_again(talker) < 5
+
+
 def test_a_slow_start_ordered_before_start_opens_late(no_threads_left: None) -> None:
     server = PracticeServer(pace_s=0.0)
     server.faults.slow_start(0.4)
