@@ -6,7 +6,7 @@ import signal
 import sys
 from types import FrameType
 
-from studio import texts
+from studio import log, texts
 from studio.build import build
 from studio.errors import StudioError
 from studio.settings import load
@@ -16,7 +16,9 @@ from studio.tabs import StudioBlocks, make_demo
 def open_page() -> StudioBlocks:
     """Build everything from the settings; a bad one ends the start with one line."""
     try:
-        return make_demo(build(load()))
+        chosen = load()
+        log.start(chosen.log_dir, level=chosen.log_level, hide=chosen.secret_values)
+        return make_demo(build(chosen))
     except StudioError as error:
         sys.exit(" ".join(texts.explain(error)))
 
