@@ -6,6 +6,7 @@ import asyncio
 import os
 import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,7 +90,8 @@ def served(
             **settings,
         )
     )
-    demo, url = asyncio.run(_launched(studio))
+    with ThreadPoolExecutor(1) as pool:  # Playwright's own loop may be running in this thread
+        demo, url = pool.submit(asyncio.run, _launched(studio)).result()
     try:
         yield Site(url.rstrip("/"), studio, demo, practice)
     finally:

@@ -1,0 +1,112 @@
+"""Chromium and a served page: what a person sees, not what a component is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+
+from studio.practice import PracticeServer
+from tests.browser.person import Person
+from tests.tabs.filters import forgive
+from tests.tabs.site import MODELS, Site, served
+
+ARTEFACTS = Path(__file__).parents[1] / "artefacts"
+ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    forgive(items, "tests/browser/")
+    for item in items:
+        if "tests/browser/" in str(item.path):
+            item.add_marker(pytest.mark.browser)
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    """One Chromium for all tests."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path="/usr/bin/chromium", args=ARGUMENTS
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """A page on a practice ComfyUI, one for all tests of a file."""
+    with PracticeServer(pace_s=0.03, models=MODELS) as practice:
+        with served(tmp_path_factory.mktemp("site"), practice) as site:
+            yield site
+
+
+@pytest.fixture(autouse=True)
+def as_the_site_wants_it(
+    request: pytest.FixtureRequest, clean_environment: None, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[None]:
+    """Keep the folder Gradio was told of, and forget what a test ordered of the practice server."""
+    if "site" not in request.fixturenames:
+        yield
+        return
+    site: Site = request.getfixturevalue("site")
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(site.demo.folder))
+    yield
+    if site.practice is not None:
+        site.practice.faults.clear()
+
+
+OpenBrowser = Callable[..., BrowserContext]
+
+
+@pytest.fixture
+def open_browser(chromium: Browser) -> Iterator[OpenBrowser]:
+    """Open a browser of its own: own cookies, own language. Nothing but loopback is let through."""
+    opened: list[BrowserContext] = []
+
+    def open_one(
+        *, language: str = "en-US", dark: bool = False, width: int = 1280, height: int = 900
+    ) -> BrowserContext:
+        phone = width < 500
+        context = chromium.new_context(
+            locale=language,
+            color_scheme="dark" if dark else "light",
+            viewport={"width": width, "height": height},
+            has_touch=phone,
+            is_mobile=phone,
+        )
+        context.set_default_timeout(15_000)
+        opened.append(context)
+        return context
+
+    yield open_one
+    for context in opened:
+        context.close()
+
+
+@pytest.fixture(scope="session")
+def desktop(chromium: Browser) -> Iterator[BrowserContext]:
+    """One browser on a desk that keeps Gradio's own files from test to test."""
+    context = chromium.new_context(locale="en-US", viewport={"width": 1280, "height": 900})
+    context.set_default_timeout(15_000)
+    yield context
+    context.close()
+
+
+@pytest.fixture
+def ann(site: Site, desktop: BrowserContext) -> Iterator[Person]:
+    """A new person who has just opened the page; at the end no error stands in the console."""
+    desktop.clear_cookies()
+    person = Person(site, desktop.new_page())
+    yield person
+    for page in desktop.pages:
+        page.close()
+    assert person.complaints == []
+
+
+@pytest.fixture
+def page(ann: Person) -> Page:
+    """Give Ann's page."""
+    return ann.page
