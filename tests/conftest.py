@@ -8,6 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.servers import MariaDB, RedisServer, start_mariadb, start_redis
+
 OURS = ("COMFY_", "STUDIO_", "DB_", "DATABASE_", "REDIS_", "LOG_DIR", "GRADIO_")
 
 
@@ -30,3 +32,26 @@ def no_threads_left() -> Iterator[None]:
         thread.join(timeout=5)
     still = [thread.name for thread in left if thread.is_alive()]
     assert not still, f"threads left behind: {still}"
+
+
+@pytest.fixture(scope="session")
+def mariadb() -> Iterator[MariaDB]:
+    """One MariaDB for all tests that do not kill it."""
+    server = start_mariadb()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[RedisServer]:
+    """One Redis for all tests that do not kill it."""
+    server = start_redis()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def redis_url(redis_server: RedisServer) -> str:
+    """The address of a Redis that holds nothing."""
+    redis_server.empty()
+    return redis_server.url

@@ -14,7 +14,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import replace
 from types import TracebackType
-from typing import Final
+from typing import Final, Protocol
 
 from studio.engine.jobs import News
 
@@ -26,8 +26,33 @@ MAX_HELD: Final = 2000
 """How many jobs' last news are held at most; the longest unheard is forgotten first."""
 
 
+class Bus(Protocol):
+    """What every kind of bus does. Every method may be called from any thread; none raises."""
+
+    def start(self) -> None:
+        """Begin to hear other processes, where there may be some."""
+
+    def stop(self) -> None:
+        """Say what is left to say, and end every thread."""
+
+    def publish(self, news: News) -> None:
+        """Give news to the job's followers, unless later news was there before. Never waits."""
+
+    def latest(self, job_id: str) -> News | None:
+        """Give the last news of a job, or None. May ask another machine: not in an event loop."""
+
+    def follow(self, job_id: str) -> Subscription:
+        """Follow a job: `async with bus.follow(id) as sub: news = await sub.next(1.0)`."""
+
+    def ask_cancel(self, job_id: str) -> None:
+        """Tell whoever runs the job to stop it. Nobody may be there: the row carries the wish."""
+
+    def on_cancel(self, job_id: str, callback: Callable[[], None]) -> Callable[[], None]:
+        """Call `callback`, from any thread, when the job shall stop. Gives "forget"."""
+
+
 class MemoryBus:
-    """Carries news inside one process. Every method may be called from any thread."""
+    """Carries news inside one process."""
 
     def __init__(
         self,
@@ -44,6 +69,12 @@ class MemoryBus:
         self._ended: OrderedDict[str, float] = OrderedDict()
         self._followers: dict[str, set[Subscription]] = {}
         self._cancels: dict[str, list[Callable[[], None]]] = {}
+
+    def start(self) -> None:
+        """Do nothing: nobody else is to be heard."""
+
+    def stop(self) -> None:
+        """Do nothing: there is no thread."""
 
     def publish(self, news: News) -> None:
         """Give news to the job's followers, unless later news was there before."""
@@ -65,6 +96,14 @@ class MemoryBus:
     def follow(self, job_id: str) -> Subscription:
         """Follow a job: `async with bus.follow(id) as sub: news = await sub.next(1.0)`."""
         return Subscription(self, job_id)
+
+    def forget_unfollowed(self) -> tuple[str, ...]:
+        """Forget the news of jobs that nobody follows here, and list those that somebody does."""
+        with self._lock:
+            for job_id in [known for known in self._latest if known not in self._followers]:
+                self._latest.pop(job_id)
+                self._ended.pop(job_id, None)
+            return tuple(self._followers)
 
     def ask_cancel(self, job_id: str) -> None:
         """Tell whoever runs the job to stop it. Nobody may be there: the row carries the wish."""

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from studio.engine.bus import MemoryBus
+from studio.engine.bus import Bus
 from studio.engine.comfy.fleet import Fleet
 from studio.engine.jobs import Job, NewJob, News, Output, State
 from studio.engine.ledger import Ledger
@@ -72,7 +72,7 @@ class Desk:
         catalog: Catalog,
         ledger: Ledger,
         media: Media,
-        bus: MemoryBus,
+        bus: Bus,
         fleet: Fleet,
         store: Store,
         doorbell: Doorbell,

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
-from studio.engine.bus import MemoryBus
+from studio.engine.bus import Bus
 from studio.engine.comfy.events import Preview
 from studio.engine.jobs import Claim, News, State
 from studio.engine.progress import ProgressView
+
+log = logging.getLogger("studio.reporter")
 
 PREVIEW_EVERY_S: Final = 0.2
 SEQ_PER_ATTEMPT: Final = 1_000_000
@@ -21,7 +24,7 @@ class Reporter:
     """Publish the news of one claim, each with a higher `seq`, previews at most five a second."""
 
     def __init__(
-        self, bus: MemoryBus, claim: Claim, *, clock: Callable[[], float] = time.monotonic
+        self, bus: Bus, claim: Claim, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._bus = bus
         self._clock = clock
@@ -73,6 +76,22 @@ class Reporter:
         """Say that the ledger has the job at this state now."""
         fraction = 1.0 if state is State.COMPLETED else self.last.fraction
         self._publish(replace(self.last, state=state, fraction=fraction, eta_s=None, preview=None))
+
+    def log(self) -> None:
+        """Write into the log how it stands."""
+        last = self.last
+        step = f", step {last.step}/{last.steps}" if last.steps else ""
+        where = f" on {last.server}" if last.server else ""
+        title = f" at {last.node_title}" if last.node_title else ""
+        log.info(
+            "%d %%%s%s%s, %s",
+            round(100 * last.fraction),
+            where,
+            title,
+            step,
+            last.phase,
+            extra={"job": last.job_id, "person": last.person},
+        )
 
     def _publish(self, news: News) -> None:
         if self._held and self._clock() - self._preview_at >= PREVIEW_EVERY_S:

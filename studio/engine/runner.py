@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from studio.engine.bus import MemoryBus
+from studio.engine.bus import Bus
 from studio.engine.comfy import refusals
 from studio.engine.comfy.client import ComfyClient, RunRecord
 from studio.engine.comfy.events import Failed, OutputFile
@@ -74,7 +74,7 @@ class Runner:
         catalog: Catalog,
         store: Store,
         media: Media,
-        bus: MemoryBus,
+        bus: Bus,
         worker: str,
         pace: Pace | None = None,
         lease: Lease | None = None,

@@ -2,28 +2,17 @@
 
 from __future__ import annotations
 
-import getpass
-import itertools
-import os
-import shutil
-import signal
-import socket
-import subprocess
-import tempfile
 import threading
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import pymysql
 import pytest
 
 from studio.engine.database import Database, migrate, open_database
 from studio.engine.jobs import NewJob, Output
 from studio.engine.ledger import Ledger
-
-START_S = 30.0
+from tests.servers import MariaDB, RedisServer, start_mariadb, start_redis
 
 
 class Clock:
@@ -43,120 +32,18 @@ class Clock:
             self.us += round(seconds * 1e6)
 
 
-class MariaDB:
-    """A MariaDB of our own in a temporary folder, on a free port of the loopback."""
-
-    def __init__(self) -> None:
-        # Short: the path of a socket may have 107 characters.
-        self._folder = Path(tempfile.mkdtemp(prefix="mdb-", dir=tempfile.gettempdir()))
-        self._process: subprocess.Popen[bytes] | None = None
-        self._names = itertools.count()
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = int(free.getsockname()[1])
-        self._run(
-            "mariadb-install-db",
-            "--auth-root-authentication-method=normal",
-            "--skip-test-db",
-        )
-
-    def start(self) -> None:
-        log = (self._folder / "log").open("ab")
-        self._process = subprocess.Popen(
-            [
-                "mariadbd",
-                "--no-defaults",
-                f"--user={getpass.getuser()}",
-                f"--datadir={self._folder / 'data'}",
-                f"--socket={self._folder / 's'}",
-                f"--pid-file={self._folder / 'pid'}",
-                f"--port={self.port}",
-                "--bind-address=127.0.0.1",
-                "--character-set-server=utf8mb4",
-                "--collation-server=utf8mb4_unicode_520_nopad_ci",
-                "--skip-log-bin",
-                "--innodb-buffer-pool-size=64M",
-            ],
-            stdout=log,
-            stderr=log,
-        )
-        log.close()
-        self._wait_until_it_answers()
-
-    def kill(self) -> None:
-        """End it as a power cut would."""
-        assert self._process is not None
-        self._process.send_signal(signal.SIGKILL)
-        self._process.wait(timeout=10)
-
-    def stop(self) -> None:
-        if self._process is not None and self._process.poll() is None:
-            self._process.terminate()
-            self._process.wait(timeout=20)
-        shutil.rmtree(self._folder, ignore_errors=True)
-
-    def new_database(self) -> str:
-        """Make an empty database with a user of its own, and give its URL."""
-        name = f"studio_{next(self._names)}"
-        self.ask(f"create database {name}")
-        self.ask(f"create or replace user '{name}'@'127.0.0.1' identified by 'p@ss/w'")
-        self.ask(f"grant all on {name}.* to '{name}'@'127.0.0.1'")
-        return f"mysql://{name}:p%40ss%2Fw@127.0.0.1:{self.port}/{name}"
-
-    def ask(self, sql: str) -> None:
-        connection = pymysql.connect(host="127.0.0.1", port=self.port, user="root")
-        with connection, connection.cursor() as cursor:
-            cursor.execute(sql)
-
-    def _run(self, program: str, *options: str) -> None:
-        subprocess.run(
-            [
-                program,
-                "--no-defaults",
-                f"--user={getpass.getuser()}",
-                f"--datadir={self._folder / 'data'}",
-                *options,
-            ],
-            check=True,
-            capture_output=True,
-            timeout=60,
-        )
-
-    def _wait_until_it_answers(self) -> None:
-        end, rest = time.monotonic() + START_S, threading.Event()
-        while True:
-            try:
-                self.ask("select 1")
-                return
-            except pymysql.err.OperationalError:
-                if time.monotonic() > end:
-                    raise
-            rest.wait(0.05)
-
-
-def start_mariadb() -> MariaDB:
-    """Start one, or skip where there is no MariaDB; under CI=true that is a failure."""
-    if shutil.which("mariadbd") is None or shutil.which("mariadb-install-db") is None:
-        reason = "NOT TESTED: no mariadbd here, so nothing is known about MariaDB"
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
-    server = MariaDB()
-    server.start()
-    return server
-
-
-@pytest.fixture(scope="session")
-def mariadb() -> Iterator[MariaDB]:
+@pytest.fixture
+def own_mariadb() -> Iterator[MariaDB]:
+    """A MariaDB that the test may kill."""
     server = start_mariadb()
     yield server
     server.stop()
 
 
 @pytest.fixture
-def own_mariadb() -> Iterator[MariaDB]:
-    """A MariaDB that the test may kill."""
-    server = start_mariadb()
+def own_redis() -> Iterator[RedisServer]:
+    """A Redis that the test may kill."""
+    server = start_redis()
     yield server
     server.stop()
 

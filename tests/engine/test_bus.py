@@ -3,23 +3,18 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-from studio.engine.bus import MemoryBus
+from studio.engine.bus import Bus, MemoryBus
+from studio.engine.bus_redis import RedisBus
 from studio.engine.jobs import News, State
 
 DEADLINE_S = 5.0
-
-
-@pytest.fixture(params=["memory"])
-def bus(request: pytest.FixtureRequest) -> MemoryBus:
-    """Each kind of bus: one contract for all."""
-    return MemoryBus()
 
 
 @pytest.fixture(autouse=True)
@@ -27,8 +22,24 @@ def nothing_left(no_threads_left: None) -> None:
     """Every test here ends with the threads it began with."""
 
 
+@pytest.fixture(params=["memory", "redis"])
+def bus(request: pytest.FixtureRequest, nothing_left: None) -> Iterator[Bus]:
+    """Each kind of bus: one contract for all."""
+    kind = (
+        MemoryBus() if request.param == "memory" else RedisBus(request.getfixturevalue("redis_url"))
+    )
+    kind.start()
+    yield kind
+    kind.stop()
+
+
 def news(seq: int, *, job_id: str = "j-1", state: State = State.PROCESSING) -> News:
     return News(job_id=job_id, person="anna", seq=seq, state=state, fraction=seq / 1000)
+
+
+def hub_of(bus: Bus) -> MemoryBus:
+    """The part that fans out inside the process."""
+    return bus._hub if isinstance(bus, RedisBus) else cast(MemoryBus, bus)
 
 
 def run(main: Callable[[], Awaitable[Any]]) -> Any:
@@ -40,7 +51,7 @@ def run(main: Callable[[], Awaitable[Any]]) -> Any:
 
 
 class TestFollowing:
-    def test_a_follower_hears_news_from_another_thread(self, bus: MemoryBus) -> None:
+    def test_a_follower_hears_news_from_another_thread(self, bus: Bus) -> None:
         async def main() -> News | None:
             async with bus.follow("j-1") as sub:
                 await asyncio.to_thread(bus.publish, news(1))
@@ -48,7 +59,7 @@ class TestFollowing:
 
         assert run(main) == news(1)
 
-    def test_a_follower_that_comes_late_hears_the_last_news_at_once(self, bus: MemoryBus) -> None:
+    def test_a_follower_that_comes_late_hears_the_last_news_at_once(self, bus: Bus) -> None:
         bus.publish(news(1))
         bus.publish(news(2))
 
@@ -58,7 +69,7 @@ class TestFollowing:
 
         assert run(main) == news(2)
 
-    def test_a_slow_follower_hears_the_newest_only(self, bus: MemoryBus) -> None:
+    def test_a_slow_follower_hears_the_newest_only(self, bus: Bus) -> None:
         async def main() -> list[News | None]:
             async with bus.follow("j-1") as sub:
                 for seq in range(1, 501):
@@ -67,7 +78,7 @@ class TestFollowing:
 
         assert run(main) == [news(500), None]
 
-    def test_late_news_is_not_heard_after_later(self, bus: MemoryBus) -> None:
+    def test_late_news_is_not_heard_after_later(self, bus: Bus) -> None:
         async def main() -> list[News | None]:
             async with bus.follow("j-1") as sub:
                 bus.publish(news(5))
@@ -78,7 +89,7 @@ class TestFollowing:
         assert run(main) == [news(5), None]
         assert bus.latest("j-1") == news(5)
 
-    def test_an_end_is_heard_whatever_its_number_and_nothing_after_it(self, bus: MemoryBus) -> None:
+    def test_an_end_is_heard_whatever_its_number_and_nothing_after_it(self, bus: Bus) -> None:
         end = news(1, state=State.CANCELLED)
 
         async def main() -> list[News | None]:
@@ -90,7 +101,7 @@ class TestFollowing:
 
         assert run(main) == [end, None]
 
-    def test_followers_hear_their_own_job_only(self, bus: MemoryBus) -> None:
+    def test_followers_hear_their_own_job_only(self, bus: Bus) -> None:
         async def main() -> list[News | None]:
             async with bus.follow("j-1") as one, bus.follow("j-2") as two:
                 bus.publish(news(1, job_id="j-2"))
@@ -98,9 +109,7 @@ class TestFollowing:
 
         assert run(main) == [None, news(1, job_id="j-2")]
 
-    def test_five_hundred_followers_cost_no_thread_and_all_hear_the_end(
-        self, bus: MemoryBus
-    ) -> None:
+    def test_five_hundred_followers_cost_no_thread_and_all_hear_the_end(self, bus: Bus) -> None:
         jobs = [f"j-{number}" for number in range(50)]
         end = 200
 
@@ -138,7 +147,7 @@ class TestFollowing:
         assert heard == [end] * 500
         assert threads == 0
 
-    def test_news_for_a_follower_whose_loop_is_gone_harms_nobody(self, bus: MemoryBus) -> None:
+    def test_news_for_a_follower_whose_loop_is_gone_harms_nobody(self, bus: Bus) -> None:
         async def leave_open() -> Any:
             sub = bus.follow("j-1")
             await sub.__aenter__()
@@ -148,13 +157,15 @@ class TestFollowing:
         bus.publish(news(1))
 
         assert bus.latest("j-1") == news(1)
-        assert gone not in bus._followers.get("j-1", set())
+        assert gone not in hub_of(bus)._followers.get("j-1", set())
 
-    def test_a_follower_that_leaves_is_forgotten(self, bus: MemoryBus) -> None:
+    def test_a_follower_that_leaves_is_forgotten(self, bus: Bus) -> None:
+        hub = hub_of(bus)
+
         async def main() -> None:
             async with bus.follow("j-1"):
-                assert bus._followers
-            assert not bus._followers
+                assert hub._followers
+            assert not hub._followers
 
         run(main)
 
@@ -181,7 +192,7 @@ class TestHolding:
 
         assert held == list(range(90, 100))
 
-    def test_the_preview_of_an_ended_job_is_not_held(self, bus: MemoryBus) -> None:
+    def test_the_preview_of_an_ended_job_is_not_held(self, bus: Bus) -> None:
         ended = replace(news(9, state=State.COMPLETED), preview=b"x" * 1000)
 
         bus.publish(ended)
@@ -190,7 +201,7 @@ class TestHolding:
 
 
 class TestCancel:
-    def test_a_wish_to_cancel_reaches_the_job_only(self, bus: MemoryBus) -> None:
+    def test_a_wish_to_cancel_reaches_the_job_only(self, bus: Bus) -> None:
         called: list[str] = []
         bus.on_cancel("j-1", lambda: called.append("one"))
         bus.on_cancel("j-2", lambda: called.append("two"))
@@ -200,7 +211,7 @@ class TestCancel:
 
         assert called == ["one"]
 
-    def test_a_forgotten_callback_is_not_called(self, bus: MemoryBus) -> None:
+    def test_a_forgotten_callback_is_not_called(self, bus: Bus) -> None:
         called: list[str] = []
         forget = bus.on_cancel("j-1", lambda: called.append("one"))
 
@@ -211,7 +222,7 @@ class TestCancel:
         assert called == []
 
     def test_a_faulty_callback_keeps_no_other_from_hearing(
-        self, bus: MemoryBus, caplog: pytest.LogCaptureFixture
+        self, bus: Bus, caplog: pytest.LogCaptureFixture
     ) -> None:
         called: list[str] = []
 
@@ -227,7 +238,7 @@ class TestCancel:
         assert "a cancel callback failed" in caplog.text
 
 
-def test_news_arrives_in_a_few_milliseconds(bus: MemoryBus) -> None:
+def test_news_arrives_in_a_few_milliseconds(bus: Bus) -> None:
     async def main() -> float:
         waits = []
         async with bus.follow("j-1") as sub:
