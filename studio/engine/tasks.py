@@ -18,7 +18,11 @@ from typing import Any, Final
 from huey.api import Huey
 from huey.consumer import Consumer
 from huey.serializer import SignedSerializer
-from huey.storage import SqliteStorage
+from huey.storage import PriorityRedisStorage, SqliteStorage
+from redis import ConnectionPool
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+from redis.retry import Retry
 
 log = logging.getLogger("studio.tasks")
 
@@ -29,6 +33,8 @@ CHORE_LOOK_S: Final = 60.0
 HEALTH_S: Final = 10.0
 """How often dead worker threads are looked for."""
 _POLL_S: Final = 0.5
+_BACK_S: Final = 1.0
+"""How long a worker rests at most between two looks for a Redis that is away."""
 
 
 class WakeSqlite(SqliteStorage):  # type: ignore[misc]  # huey has no types
@@ -76,6 +82,31 @@ class WakeSqlite(SqliteStorage):  # type: ignore[misc]  # huey has no types
             self._rung.notify_all()
 
 
+class PatientRedis(PriorityRedisStorage):  # type: ignore[misc]  # huey has no types
+    """Huey's priority queue on Redis (6 or later), which nothing here waits for long.
+
+    A pop that blocks longer than the socket waits would be given up while the server still holds
+    it, and could swallow a ring: half a second is well below.
+    """
+
+    def __init__(self, name: str, *, url: str) -> None:
+        pool = ConnectionPool.from_url(
+            url,
+            socket_timeout=2 * _POLL_S,
+            socket_connect_timeout=1.0,
+            retry=Retry(NoBackoff(), 1),
+            health_check_interval=10,
+        )
+        super().__init__(name, connection_pool=pool, blocking=True, read_timeout=_POLL_S)
+
+    def wake_all(self) -> None:
+        """Do nothing: every waiting worker looks at its stop flag within half a second."""
+
+    def close(self) -> None:
+        """Close every connection."""
+        self.pool.disconnect()
+
+
 class Embedded(Consumer):  # type: ignore[misc]  # huey has no types
     """Huey's consumer inside our process: it leaves the signal handlers to the app."""
 
@@ -96,6 +127,7 @@ class _Chore:
 class Doorbell:
     """Rings for work, runs the workers of this process, and sweeps.
 
+    `queue` is a file, or a `redis://` address where the workers are on several machines.
     `work` does one job at most and tells whether there was one. `waiting` counts the jobs that are
     due, `free_slots` how many could start now; `reap` takes back expired leases. `take_chore(name,
     every_s)` tells whether this process is the one to do a chore now.
@@ -103,7 +135,7 @@ class Doorbell:
 
     def __init__(
         self,
-        path: Path,
+        queue: Path | str,
         work: Callable[[], bool],
         *,
         waiting: Callable[[], int],
@@ -129,16 +161,21 @@ class Doorbell:
         self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
         self._consumer: Embedded | None = None
-        self._huey = _open_queue(path, secret)
+        self._huey = _open_queue(queue, secret)
+        self._away = False
+        self._try_again_at = float("-inf")
         # The name is fixed: a message of another name is taken from the queue and lost.
         self._pump = self._huey.task(name="pump")(self._pump_once)
 
     def ring(self) -> None:
         """Say that there is work. Never raises: the row is written, and the sweeper rings too."""
-        if self._stopping.is_set():
+        if self._stopping.is_set() or self._clock() < self._try_again_at:
             return
         try:
             self._pump()
+        except RedisError as error:
+            self._try_again_at = self._clock() + _BACK_S
+            self._went_away(error)
         except Exception:
             # The edge of a submit that has succeeded already, whatever the queue's storage says.
             log.exception("the doorbell could not be rung; the sweeper will")
@@ -161,6 +198,7 @@ class Doorbell:
             periodic=False,
             check_worker_health=False,
             scheduler_interval=60,
+            max_delay=_BACK_S,
         )
         self._consumer.start()
         self._spawn("studio-sweeper", self._sweep_loop)
@@ -170,23 +208,23 @@ class Doorbell:
     def stop(self, grace_s: float) -> bool:
         """End sweeper and workers; tell whether all ended within `grace_s`.
 
-        A worker ends after the job it has. Who stops the jobs first stops sooner.
+        A worker ends after the job it has. Who stops the jobs first stops sooner; so may be asked
+        twice, with the jobs stopped in between.
         """
         self._stopping.set()
         end = self._clock() + grace_s
-        busy = list(self._threads)
         if self._consumer is not None:
             self._consumer.stop_flag.set()
             self._huey.storage.wake_all()
-            busy += [thread for _, thread in self._consumer.worker_threads]
-            busy.append(self._consumer.scheduler)
-        still = [thread for thread in busy if not _joined(thread, end - self._clock())]
-        self._threads, self._consumer = [], None
-        for thread in still:
+            self._threads += [thread for _, thread in self._consumer.worker_threads]
+            self._threads.append(self._consumer.scheduler)
+            self._consumer = None
+        self._threads = [one for one in self._threads if not _joined(one, end - self._clock())]
+        for thread in self._threads:
             log.warning("still busy after %.1f s of grace: %s", grace_s, thread.name)
-        if not still:
+        if not self._threads:
             self._huey.storage.close()
-        return not still
+        return not self._threads
 
     def _pump_once(self) -> None:
         """Do one job, then ring for the next: a graceful stop waits for one job only."""
@@ -220,6 +258,9 @@ class Doorbell:
                 if self._consumer is not None and self._clock() >= health_at:
                     health_at = self._clock() + self._health_s
                     self._consumer.check_worker_health()
+                self._came_back()
+            except RedisError as error:
+                self._went_away(error)
             except Exception:
                 # The loop's edge: the sweeper is what brings back all that went wrong elsewhere.
                 log.exception("the sweeper met a fault; it goes on")
@@ -243,34 +284,44 @@ class Doorbell:
             # The loop's edge: one chore's fault must not end the others.
             log.exception("a chore failed: %s", chore.name)
 
+    def _went_away(self, error: Exception) -> None:
+        if not self._away:
+            log.warning(
+                "the doorbell's Redis is away, the sweeper rings when it is back: %s", error
+            )
+        self._away = True
+
+    def _came_back(self) -> None:
+        if self._away:
+            log.info("the doorbell's Redis is back")
+        self._away = False
+
     def _spawn(self, name: str, loop: Callable[[], None]) -> None:
         thread = threading.Thread(target=loop, name=name, daemon=True)
         self._threads.append(thread)
         thread.start()
 
 
-def _open_queue(path: Path, secret: str | None) -> Any:
-    """Open the queue's file, and make it anew when it is broken: it holds nothing of worth."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+def _open_queue(queue: Path | str, secret: str | None) -> Any:
+    """Open the queue; a broken file is made anew, since it holds nothing of worth."""
+    if isinstance(queue, str):
+        return _huey(secret, storage_class=PatientRedis, url=queue)
+    queue.parent.mkdir(parents=True, exist_ok=True)
     try:
-        return _queue(path, secret)
+        return _huey(secret, storage_class=WakeSqlite, filename=str(queue))
     except sqlite3.OperationalError:
         raise
     except sqlite3.DatabaseError:
         log.exception("the queue's file is broken; it is made anew")
-        for part in (path, *path.parent.glob(f"{path.name}-*")):
+        for part in (queue, *queue.parent.glob(f"{queue.name}-*")):
             part.unlink(missing_ok=True)
-        return _queue(path, secret)
+        return _huey(secret, storage_class=WakeSqlite, filename=str(queue))
 
 
-def _queue(path: Path, secret: str | None) -> Any:
-    return Huey(
-        "studio",
-        results=False,
-        storage_class=WakeSqlite,
-        filename=str(path),
-        serializer=SignedSerializer(secret=secret) if secret else None,
-    )
+def _huey(secret: str | None, **storage: Any) -> Any:
+    """Make the Huey object. Its messages are pickles: unsigned ones would run a stranger's code."""
+    serializer = SignedSerializer(secret=secret) if secret else None
+    return Huey("studio", results=False, serializer=serializer, **storage)
 
 
 def _joined(thread: threading.Thread, timeout_s: float) -> bool:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from studio.engine.tasks import Doorbell
+from tests.servers import RedisServer, free_port
 
 DEADLINE_S = 10.0
 
@@ -83,13 +84,28 @@ def house() -> House:
 Make = Callable[..., Doorbell]
 
 
+@pytest.fixture(params=["sqlite", "redis"])
+def queue(request: pytest.FixtureRequest, tmp_path: Path) -> Path | str:
+    """Where the rings lie, of each kind."""
+    if request.param == "sqlite":
+        return tmp_path / "data" / "queue.db"
+    url: str = request.getfixturevalue("redis_url")
+    return url
+
+
 @pytest.fixture
-def make(tmp_path: Path, house: House, no_threads_left: None) -> Iterator[Make]:
+def make(queue: Path | str, house: House, no_threads_left: None) -> Iterator[Make]:
     made: list[Doorbell] = []
 
-    def make_one(*, sweep_s: float = 60.0, signed_by: str = "us", **more: float) -> Doorbell:
+    def make_one(
+        *,
+        sweep_s: float = 60.0,
+        signed_by: str = "us",
+        at: Path | str | None = None,
+        **more: float,
+    ) -> Doorbell:
         bell = Doorbell(
-            tmp_path / "data" / "queue.db",
+            at or queue,
             house.work,
             waiting=lambda: house.waiting,
             free_slots=lambda: house.slots,
@@ -170,7 +186,7 @@ def test_useless_rings_do_no_harm(make: Make, house: House) -> None:
     assert house.done == 2
 
 
-def test_rings_of_another_doorbell_on_the_same_file_are_heard(make: Make, house: House) -> None:
+def test_rings_of_another_doorbell_on_the_same_queue_are_heard(make: Make, house: House) -> None:
     web, worker = make(), make()
     worker.start(1)
 
@@ -240,6 +256,7 @@ def test_an_idle_stop_is_quick(make: Make) -> None:
     assert time.monotonic() - started < 1
 
 
+@pytest.mark.parametrize("queue", ["sqlite"], indirect=True)
 def test_a_ring_never_raises(
     make: Make, tmp_path: Path, caplog: pytest.LogCaptureFixture, house: House
 ) -> None:
@@ -363,6 +380,7 @@ def test_a_message_signed_with_another_secret_is_not_run(
     assert house.idle == 0
 
 
+@pytest.mark.parametrize("queue", ["sqlite"], indirect=True)
 def test_a_broken_queue_file_is_made_anew(
     make: Make, house: House, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -386,3 +404,76 @@ def test_a_dead_worker_is_replaced(make: Make, house: House) -> None:
     bell.ring()
 
     house.until(lambda: house.done == 1)
+
+
+class TestRedisAway:
+    """The rows are the truth: a queue that is away or was emptied loses no job."""
+
+    def test_a_ring_into_nowhere_is_quick_and_raises_nothing(
+        self, tmp_path: Path, house: House, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        bell = doorbell(f"redis://127.0.0.1:{free_port()}/0", house)
+        started = time.monotonic()
+
+        for _ in range(3):
+            bell.ring()
+
+        assert time.monotonic() - started < 1.0
+        assert caplog.text.count("Redis is away") == 1
+        assert bell.stop(1)
+
+    def test_a_ring_to_one_that_answers_nobody_is_given_up(
+        self, own_redis: RedisServer, house: House
+    ) -> None:
+        bell = doorbell(own_redis.url, house)
+        bell.ring()
+        own_redis.pause()
+        started = time.monotonic()
+
+        bell.ring()
+
+        for _ in range(20):
+            bell.ring()
+        assert time.monotonic() - started < 4.0
+        own_redis.go_on()
+        assert bell.stop(1)
+
+    def test_jobs_of_the_time_without_redis_are_done_when_it_is_back_and_empty(
+        self, make: Make, own_redis: RedisServer, house: House
+    ) -> None:
+        worker, web = make(sweep_s=0.1, at=own_redis.url), make(at=own_redis.url)
+        house.hold.clear()
+        worker.start(2)
+        house.add(6)
+        web.ring()
+        house.until(lambda: house.running == 2)
+        own_redis.kill()
+        house.add(4)
+        web.ring()
+        house.hold.set()
+        own_redis.start()
+
+        house.until(lambda: house.done == 10)
+
+    def test_a_stop_without_redis_is_quick(
+        self, make: Make, own_redis: RedisServer, house: House
+    ) -> None:
+        bell = make(sweep_s=0.1, at=own_redis.url)
+        bell.start(2)
+        own_redis.kill()
+        started = time.monotonic()
+
+        assert bell.stop(DEADLINE_S)
+        assert time.monotonic() - started < 4
+
+
+def doorbell(queue: str, house: House) -> Doorbell:
+    return Doorbell(
+        queue,
+        house.work,
+        waiting=lambda: house.waiting,
+        free_slots=lambda: house.slots,
+        reap=house.reap,
+        take_chore=house.take_chore,
+        secret="us",
+    )
