@@ -5,12 +5,13 @@ VENV := .venv
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check --quiet install
 
-.PHONY: help run test check clean
+.PHONY: help run test check bench clean
 
 help:
 	@echo "make run    start the studio on http://127.0.0.1:7860"
 	@echo "make test   run every test"
 	@echo "make check  format, lint, types, layers"
+	@echo "make bench  measure, and keep the table in bench/RESULTS.md"
 	@echo "make clean  remove $(VENV) and what tests left behind"
 
 run: $(VENV)/run.done
@@ -26,6 +27,9 @@ check: $(VENV)/dev.done
 	@rm -f studio/tabs/*.pyi  # Gradio writes them; mypy would read them in place of the code
 	$(PY) -m mypy
 	$(VENV)/bin/lint-imports
+
+bench: $(VENV)/run.done
+	$(PY) -m bench --save
 
 clean:
 	rm -rf $(VENV) tests/artefacts .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

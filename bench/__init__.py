@@ -1,0 +1,1 @@
+"""Measurements: each module has `measure() -> list[Row]`; `python -m bench` runs them."""

@@ -1,0 +1,98 @@
+"""Start to first page and idle memory, against an empty Gradio app, in turns."""
+
+from __future__ import annotations
+
+import os
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from bench.row import Row
+from studio.settings import PROJECT
+
+EMPTY = """
+import os, gradio as gr
+with gr.Blocks() as demo:
+    gr.Markdown("empty")
+demo.launch(server_port=int(os.environ["STUDIO_PORT"]), quiet=True)
+"""
+ROUNDS = 3
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _memory_mb(pid: int) -> float:
+    status = Path(f"/proc/{pid}/status").read_text("ascii")
+    line = next(line for line in status.splitlines() if line.startswith("VmRSS"))
+    return int(line.split()[1]) / 1024
+
+
+def _run(command: list[str], folder: str) -> tuple[float, float]:
+    """Give seconds to the first page, and MB of memory a little later."""
+    port = _free_port()
+    environment = os.environ | {
+        "STUDIO_PORT": str(port),
+        "DATA_DIR": f"{folder}/data",
+        "OUTPUTS_DIR": f"{folder}/outputs",
+        "LOG_DIR": f"{folder}/logs",
+        "GRADIO_ANALYTICS_ENABLED": "False",
+    }
+    begun = time.perf_counter()
+    process = subprocess.Popen(
+        command,
+        cwd=PROJECT,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        while True:
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5) as page:
+                    page.read()
+                break
+            except (urllib.error.URLError, ConnectionError):
+                assert time.perf_counter() - begun < 60, "no page after a minute"
+                time.sleep(0.02)
+        seconds = time.perf_counter() - begun
+        time.sleep(3)
+        return seconds, _memory_mb(process.pid)
+    finally:
+        process.terminate()
+        process.wait(timeout=20)
+
+
+def measure() -> list[Row]:
+    empty, ours = [], []
+    for _ in range(ROUNDS):
+        with tempfile.TemporaryDirectory() as folder:
+            empty.append(_run([sys.executable, "-c", EMPTY], folder))
+            ours.append(_run([sys.executable, "studio_app.py"], folder))
+    slower = statistics.median(o[0] / e[0] for o, e in zip(ours, empty, strict=True))
+    larger = statistics.median(o[1] / e[1] for o, e in zip(ours, empty, strict=True))
+    first = statistics.median(o[0] for o in ours)
+    memory = statistics.median(o[1] for o in ours)
+    return [
+        Row(
+            f"start to first page ({first:.1f} s) against an empty Gradio app",
+            f"{slower:.2f}x",
+            "<= 1.3x",
+            slower <= 1.3,
+        ),
+        Row(
+            f"idle memory ({memory:.0f} MB) against it",
+            f"{larger:.2f}x",
+            "<= 1.5x",
+            larger <= 1.5,
+        ),
+    ]
