@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Collection, Container, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -26,6 +26,9 @@ STAND_IN: Final = "practice"
 _PROBE_TIMEOUT_S: Final = 3.0
 _CHOICES_KEPT_S: Final = 30.0
 _MISSES: Final = 4
+_FIRST_REST_S: Final = 2.0
+_LONGEST_REST_S: Final = 60.0
+_SILENT_REST_S: Final = 15.0
 
 # Text keys of `ServerStatus.reason`.
 STARTING: Final = "server.reason.starting"
@@ -35,6 +38,8 @@ ODD: Final = "server.reason.odd"
 BUSY: Final = "server.reason.busy"
 REFUSED: Final = "server.reason.refused"
 RETIRED: Final = "server.reason.retired"
+SICK: Final = "server.reason.sick"
+SILENT: Final = "server.reason.silent"
 
 _REASONS: Final = {"server_forbidden": FORBIDDEN, "server_answer": ODD, "server_refused": ODD}
 
@@ -100,6 +105,10 @@ class _Member:
     trouble: str = STARTING
     misses: int = 0
     in_use: int = 0
+    held_models: frozenset[str] = frozenset()
+    ailment: str = SICK
+    rests_until: float = float("-inf")
+    rest_s: float = 0.0
 
 
 @dataclass(slots=True)
@@ -181,17 +190,31 @@ class Fleet:
             ]
             return tuple(self._view(member) for member in members)
 
-    def take(self, *, refuse: Container[str] = ()) -> Slot | None:
-        """Take a free slot on the least used server that is online; None when there is none.
+    def take(self, *, refuse: Container[str] = (), models: Collection[str] = ()) -> Slot | None:
+        """Take a free slot on the best server that is online and well; None when there is none.
 
-        `refuse` names servers that will not do for this job.
+        The best is the least used; then the one that last ran most of `models` (file names), since
+        loading them costs more than drawing; then the one with the shortest queue. `refuse` names
+        servers that will not do for this job.
         """
         with self._lock:
-            fit = [m for m in self._usable() if not self._against(m, refuse)]
-            if not fit:
-                return None
-            best = min(fit, key=lambda m: (m.in_use, m.server.client.queue_remaining))
-            return self._hold(best)
+            best = self._best(refuse, models)
+            return None if best is None else self._hold(best)
+
+    def trade(
+        self, slot: Slot, *, refuse: Container[str] = (), models: Collection[str] = ()
+    ) -> Slot | None:
+        """Give a slot back for the best one there is, which may be the same server's."""
+        with self._lock:
+            own = self._named(slot.server.name)
+            if own is not None:
+                own.in_use -= 1
+            best = self._best(refuse, models)
+            if own is not None:
+                own.in_use += 1
+            taken = None if best is None else self._hold(best)
+        slot.release()
+        return taken
 
     def adopt(self, name: str) -> Slot | None:
         """Take a slot on a named server for a prompt it already has, even beyond the limit."""
@@ -212,17 +235,31 @@ class Fleet:
             return texts.text("server.reason.nobody", language)
         return " ".join(texts.text(key, language, server=name) for name, key in reasons if key)
 
+    def another(self, name: str, *, refuse: Container[str] = ()) -> bool:
+        """Tell whether a server beside `name` takes jobs and would do, be it busy just now."""
+        with self._lock:
+            return any(
+                member.server.name != name and self._against(member, refuse) in ("", BUSY)
+                for member in self._usable()
+            )
+
     def find(self, name: str) -> Server | None:
         """Find a server by the name the ledger kept; None when it is no longer ours."""
         with self._lock:
             member = self._named(name)
             return None if member is None else member.server
 
+    def usable(self) -> tuple[Server, ...]:
+        """List the servers that take jobs now, full ones included."""
+        with self._lock:
+            return tuple(member.server for member in self._usable())
+
     @property
     def free_slots(self) -> int:
         """Count the free slots on all servers that take jobs now."""
         with self._lock:
-            return sum(max(0, self._slots - m.in_use) for m in self._usable())
+            well = [m for m in self._usable() if not self._against(m, ())]
+            return sum(self._slots - m.in_use for m in well)
 
     def choices(self, folder: str) -> tuple[str, ...]:
         """List the models of one kind on every server that takes jobs, the first server's first.
@@ -240,6 +277,37 @@ class Fleet:
             if names:
                 self._listings[folder] = _Listing(tuple(names), now)
         return tuple(names)
+
+    # What runs tell -----------------------------------------------------------------------
+
+    def ran(self, name: str, models: Collection[str]) -> None:
+        """Note which model files a server used just now; one that used none keeps what it has."""
+        with self._lock:
+            member = self._named(name)
+            if member is not None and models:
+                member.held_models = frozenset(models)
+
+    def ails(self, name: str) -> None:
+        """Let a server rest that answered badly: 2 s, then twice as long each time, to 60 s."""
+        with self._lock:
+            member = self._named(name)
+            if member is not None:
+                member.rest_s = min(max(_FIRST_REST_S, 2 * member.rest_s), _LONGEST_REST_S)
+                self._let_rest(member, SICK, member.rest_s)
+
+    def silent(self, name: str) -> None:
+        """Give no more to a server that runs a prompt and says nothing, for 15 s from each call."""
+        with self._lock:
+            member = self._named(name)
+            if member is not None:
+                self._let_rest(member, SILENT, _SILENT_REST_S)
+
+    def well(self, name: str) -> None:
+        """End a server's rest, since it works."""
+        with self._lock:
+            member = self._named(name)
+            if member is not None:
+                member.rest_s, member.rests_until = 0.0, float("-inf")
 
     # Rules; all of them under the lock ------------------------------------------------------
 
@@ -268,7 +336,24 @@ class Fleet:
             return RETIRED
         if member.server.name in refuse:
             return REFUSED
+        if self._clock() < member.rests_until:
+            return member.ailment
         return BUSY if member.in_use >= self._slots else ""
+
+    def _best(self, refuse: Container[str], models: Collection[str]) -> _Member | None:
+        wanted = frozenset(models)
+        return min(
+            (m for m in self._usable() if not self._against(m, refuse)),
+            key=lambda m: (
+                m.in_use,
+                len(wanted - m.held_models),
+                m.server.client.queue_remaining,
+            ),
+            default=None,
+        )
+
+    def _let_rest(self, member: _Member, ailment: str, seconds: float) -> None:
+        member.ailment, member.rests_until = ailment, self._clock() + seconds
 
     def _hold(self, member: _Member) -> Slot:
         member.in_use += 1
@@ -329,6 +414,10 @@ class Fleet:
             if trouble == AWAY and was and client.connected and member.misses < _MISSES:
                 return False  # busy loading a model, perhaps: its socket still answers
             member.online, member.trouble, member.version = not trouble, trouble, version
+            if trouble:
+                member.held_models = frozenset()  # whatever comes back has loaded nothing yet
+            elif not was:
+                member.rests_until = float("-inf")
             self._seen_real |= member.online and not member.server.stand_in
         if was != member.online:
             log.info("%s is %s", member.server.name, "there" if member.online else "away")

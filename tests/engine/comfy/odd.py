@@ -89,7 +89,7 @@ class Tap:
     `said` holds the first bytes that each connection sent: its request head.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, at_port: int = 0) -> None:
         host, _, port = url.rpartition("/")[2].partition(":")
         self._target = (host, int(port))
         self._open = threading.Event()
@@ -98,7 +98,7 @@ class Tap:
         self._pairs: list[tuple[socket.socket, socket.socket]] = []
         self._threads: list[threading.Thread] = []
         self.said: list[bytes] = []
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server(("127.0.0.1", at_port))
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
         self._spawn(self._accept)
 

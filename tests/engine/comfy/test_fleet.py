@@ -259,6 +259,118 @@ def test_a_prompt_that_is_there_already_gets_a_slot_beyond_the_limit(
     assert fleet.find("no longer ours") is None
 
 
+# What runs tell ---------------------------------------------------------------------------
+
+
+class Two:
+    """A fleet of two servers that are there, and a clock that tests move."""
+
+    def __init__(self, make_server: MakeServer, make_fleet: MakeFleet) -> None:
+        self.now = 0.0
+        self.fleet = make_fleet(make_server().url, make_server().url, clock=lambda: self.now)
+        self.fleet.start()
+        Changes(self.fleet).until(lambda f: len(online(f)) == 2)
+        self.first, self.second = (view.name for view in self.fleet.views())
+
+    def taken(self, **wanted: Any) -> str | None:
+        """Name the server that gets the next prompt."""
+        slot = self.fleet.take(**wanted)
+        if slot is None:
+            return None
+        with slot:
+            return slot.server.name
+
+    def reason(self, name: str) -> str:
+        return next(view.reason for view in self.fleet.views() if view.name == name)
+
+
+@pytest.fixture
+def two(make_server: MakeServer, make_fleet: MakeFleet) -> Two:
+    return Two(make_server, make_fleet)
+
+
+def test_among_the_least_used_the_one_that_holds_the_models_is_chosen(two: Two) -> None:
+    two.fleet.ran(two.second, ["unet.gguf", "ae.safetensors"])
+    two.fleet.ran(two.first, ["other.safetensors", "ae.safetensors"])
+    found = two.fleet.find(two.first)
+    assert found is not None
+
+    assert two.taken(models=["unet.gguf", "ae.safetensors"]) == two.second
+    assert two.taken(models=["other.safetensors"]) == two.first
+    assert two.taken() == two.first
+
+
+def test_models_do_not_outweigh_use(two: Two) -> None:
+    two.fleet.ran(two.first, ["a.gguf"])
+
+    with two.fleet.take(models=["a.gguf"]):  # type: ignore[union-attr]
+        assert two.taken(models=["a.gguf"]) == two.second
+
+
+def test_a_run_without_models_unloads_none(two: Two) -> None:
+    two.fleet.ran(two.second, ["a.gguf"])
+    two.fleet.ran(two.second, [])
+
+    assert two.taken(models=["a.gguf"]) == two.second
+
+
+def test_a_slot_is_traded_for_a_better_one_or_for_itself(two: Two) -> None:
+    two.fleet.ran(two.second, ["a.gguf"])
+    slot = two.fleet.take()
+    assert slot is not None
+
+    better = two.fleet.trade(slot, models=["a.gguf"])
+    assert better is not None
+    assert (slot.server.name, better.server.name) == (two.first, two.second)
+    same = two.fleet.trade(better, models=["a.gguf"])
+    assert same is not None
+    assert same.server.name == two.second
+    assert two.fleet.trade(same, refuse={two.first, two.second}) is None
+    assert two.fleet.free_slots == 4
+
+
+def test_a_server_that_answers_badly_rests_longer_each_time(two: Two) -> None:
+    rests = []
+    for _ in range(7):
+        two.fleet.ails(two.first)
+        began = two.now
+        assert two.reason(two.first) == rooms.SICK
+        while two.taken() == two.second:
+            two.now += 1
+        rests.append(two.now - began)
+
+    assert rests == [2, 4, 8, 16, 32, 60, 60]
+    two.fleet.ails(two.first)
+    two.fleet.well(two.first)
+    assert two.taken() == two.first
+
+
+def test_a_server_that_rests_is_not_counted_on(two: Two) -> None:
+    two.fleet.ails(two.first)
+
+    assert two.fleet.free_slots == 2
+    assert not two.fleet.another(two.second)
+    assert two.fleet.another(two.first)
+    assert not two.fleet.another(two.first, refuse={two.second})
+    assert "badly" in two.fleet.why_none(refuse={two.second})
+
+
+def test_a_silent_server_gets_nothing_until_it_speaks(two: Two) -> None:
+    two.fleet.silent(two.first)
+
+    assert two.reason(two.first) == rooms.SILENT
+    assert two.taken() == two.second
+    two.fleet.well(two.first)
+    assert two.taken() == two.first
+
+
+def test_a_busy_server_is_another_one_all_the_same(two: Two) -> None:
+    held = [two.fleet.take(refuse={two.first}) for _ in range(2)]
+
+    assert all(held)
+    assert two.fleet.another(two.first)
+
+
 # Health -----------------------------------------------------------------------------------
 
 
@@ -322,7 +434,7 @@ def test_every_reason_has_words(language: str) -> None:
 
     for key in keys:
         assert "{" not in texts.text(key, language, server="gpu:8188")
-    assert len(keys) == 7
+    assert len(keys) == 9
 
 
 # Models -----------------------------------------------------------------------------------
