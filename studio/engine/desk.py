@@ -20,7 +20,7 @@ from studio.engine.bus import Bus
 from studio.engine.comfy.fleet import Fleet
 from studio.engine.jobs import Job, NewJob, News, Output, State
 from studio.engine.ledger import Ledger
-from studio.engine.media import Media, thumbnail
+from studio.engine.media import InputFile, Media, thumbnail
 from studio.engine.reporter import SEQ_PER_ATTEMPT
 from studio.engine.store import Store
 from studio.engine.tasks import Doorbell
@@ -28,6 +28,7 @@ from studio.engine.workflow.binding import Workflow, check
 from studio.engine.workflow.catalog import Catalog
 from studio.engine.workflow.manifest import Kind, Parameter
 from studio.errors import StudioError
+from studio.engine.workflow.measures import Measure
 from studio.texts import DEFAULT
 
 log = logging.getLogger("studio.desk")
@@ -99,22 +100,29 @@ class Desk:
         `values` are by manifest parameter name; files are `Path`s (of uploads) or
         `{"path": ..., "orig_name": ...}`; a list for `images`. Raises `StudioError` with `field`.
         """
-        workflow = self._catalog.tab(tab).pick(values)
-        refs: list[str] = []
+        `tab` is a tab's, an endpoint's or a workflow's name; the job belongs to the workflow's tab.
+        workflow = self._catalog.entry(tab).pick(values)
+        taken: dict[str, Measure] = {}
         stored = {
-            name: self._stored(person, workflow, name, value, refs)
+            name: self._stored(person, workflow, name, value, taken)
             for name, value in values.items()
         }
-        checked = check(workflow, stored, rng=self._rng, prompt_max_chars=self._prompt_max_chars)
+        checked = check(
+            workflow,
+            stored,
+            rng=self._rng,
+            prompt_max_chars=self._prompt_max_chars,
+            measures=taken,
+        )
         return self._order(
             NewJob(
                 job_id=self._new_id(),
                 person=person,
-                tab=tab,
+                tab=workflow.manifest.tab,
                 workflow=workflow.name,
                 values=checked,
                 seed=_seed_of(workflow, checked),
-                inputs=tuple(dict.fromkeys(refs)),
+                inputs=tuple(taken),
             )
         )
 
@@ -155,20 +163,29 @@ class Desk:
         return job
 
     def _stored(
-        self, person: str, workflow: Workflow, name: str, value: Any, refs: list[str]
+        self,
+        person: str,
+        workflow: Workflow,
+        name: str,
+        value: Any,
+        taken: dict[str, Measure],
     ) -> Any:
-        """Put the files of one parameter into the person's store; other values pass through."""
+        """Put the files of one parameter into the person's store; other values pass through.
+
+        `taken` collects the measures of the files by reference.
+        """
         parameter = workflow.manifest.parameter(name)
         if parameter is None or not parameter.type.file or value in (None, "", []):
             return value
         given = value if isinstance(value, (list, tuple)) else [value]
-        taken = [self._take(person, parameter, one) for one in given]
-        refs.extend(taken)
-        return taken if isinstance(value, (list, tuple)) else taken[0]
+        files = [self._take(person, parameter, one) for one in given]
+        taken.update({f.ref: Measure(f.width_px, f.height_px, f.seconds) for f in files})
+        refs = [file.ref for file in files]
+        return refs if isinstance(value, (list, tuple)) else refs[0]
 
-    def _take(self, person: str, parameter: Parameter, given: Any) -> str:
+    def _take(self, person: str, parameter: Parameter, given: Any) -> InputFile:
         path, name = _upload_of(given, parameter.name)
-        return self._media.take(person, path, name).ref
+        return self._media.take(person, path, name)
 
     # Questions ----------------------------------------------------------------------------
 
@@ -200,7 +217,7 @@ class Desk:
         if field is None:
             raise StudioError("field_unknown", field=parameter, workflow=tab)
         if field.picks:
-            return form.model_choices(self._fleet.choices, language)
+            return form.model_choices(self._fleet.choices, language, name=parameter)
         return [(name, name) for name in self._fleet.choices(field.folder or "")]
 
     def servers(self) -> Sequence[ServerView]:

@@ -65,7 +65,7 @@ class Programs:
 
     def draw(self) -> None:
         """Add every endpoint to the open Blocks."""
-        for tab in self._parts.catalog.tabs:
+        for tab in self._parts.catalog.endpoints:
             api(self._generating(tab), api_name=tab.name, concurrency_limit=None)
         api(self.status, api_name="status", concurrency_limit=None)
         api(self.cancel, api_name="cancel", concurrency_limit=None)

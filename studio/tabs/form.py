@@ -17,14 +17,14 @@ from gradio.i18n import I18nData
 
 from studio.engine.workflow.binding import Workflow
 from studio.engine.workflow.catalog import Tab
-from studio.engine.workflow.manifest import Kind, Parameter
+from studio.engine.workflow.manifest import Kind, Parameter, holds
 from studio.tabs.pictures import Uploads, pictures
 from studio.tabs.words import Words
 
 CHIPS_AT_MOST: Final = 6
 """Up to so many choices are all shown as chips; more go into a list, unless they are tiny."""
 
-_TINY_CHARS: Final = 5
+_TINY_CHARS: Final = 6
 _TINY_AT_MOST: Final = 8
 
 _PICTURE_KINDS: Final = (Kind.IMAGE, Kind.IMAGES, Kind.MASK)
@@ -62,23 +62,36 @@ class Form:
         return tuple(f for f in self.fields if from_servers(f.parameter))
 
     @property
-    def picker(self) -> Field | None:
-        """Find the field that picks the workflow."""
-        names = {w.manifest.picker.name for w in self.tab.workflows if w.manifest.picker}
-        return next((f for f in self.fields if f.name in names), None)
+    def pickers(self) -> tuple[Field, ...]:
+        """Give the fields that pick the workflow."""
+        return tuple(f for f in self.fields if f.name in self.tab.pickers)
+
+    @property
+    def asked(self) -> tuple[Field, ...]:
+        """Give the fields on which it depends whether others count."""
+        whens = [p.when for w in self.tab.workflows for p in w.manifest.parameters]
+        names = {name for when in whens for name in when}
+        return tuple(f for f in self.fields if f.name in names and f not in self.pickers)
 
     def values(self, raw: Sequence[Any], uploads: Uploads) -> dict[str, Any]:
         """Turn what the components hold into the desk's values.
 
-        A field the picked workflow does not have is hidden, and what it holds is not sent.
+        A field that the picked workflow does not have, or that does not count now, is hidden, and
+        what it holds is not sent.
         """
         given = {field.name: value for field, value in zip(self.fields, raw, strict=True)}
         workflow = self.tab.pick(given)
         return {
             field.name: _sent(field.parameter, given[field.name], uploads)
             for field in self.fields
-            if self.tab.used(field.name, workflow) and given[field.name] is not None
+            if _counts(workflow.manifest.parameter(field.name), given)
+            and given[field.name] is not None
         }
+
+
+def _counts(p: Parameter | None, given: Mapping[str, Any]) -> bool:
+    """Tell whether the picked workflow has a field, and the other fields let it count."""
+    return p is not None and holds(p.when, given)
 
 
 def draw(tab: Tab, words: Words, choices: Callable[[str], Choices]) -> Form:
@@ -122,7 +135,7 @@ def _drawn(
         "label": words.of(f"{key}.label", shared.label),
         "elem_id": f"studio-{tab.name}-{shared.name}",
         "elem_classes": [f"studio-field-{room}"],
-        "visible": own is not None,
+        "visible": _counts(own, {p.name: p.default for p in start.manifest.parameters}),
     }
     make = _listed if from_servers(shared) else _MAKERS[shared.type]
     return Field(shared, make(_Draft(own or shared, key, words, choices, common)))
@@ -130,7 +143,8 @@ def _drawn(
 
 def chips(p: Parameter) -> bool:
     """Tell whether all choices fit in sight: a few, or some more that are as short as `16:9`."""
-    tiny = not p.labels and all(len(choice) <= _TINY_CHARS for choice in p.choices)
+    shown = (p.labels.get(choice, {}).values() or (choice,) for choice in p.choices)
+    tiny = all(len(words) <= _TINY_CHARS for each in shown for words in each)
     return len(p.choices) <= (_TINY_AT_MOST if tiny else CHIPS_AT_MOST)
 
 
@@ -143,8 +157,8 @@ def _shape(p: Parameter) -> str:
 
 
 def from_servers(p: Parameter) -> bool:
-    """Tell whether a field's choices are what the servers list."""
-    return p.picks or p.type is Kind.MODEL
+    """Tell whether a field's choices are what the servers list, at least in part."""
+    return p.folder is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,28 +314,30 @@ def adjusted(form: Form, raw: Sequence[Any]) -> list[dict[str, Any]]:
     """Show what the picked workflow has, with its bounds; untouched fields take its defaults."""
     given = {field.name: value for field, value in zip(form.fields, raw, strict=True)}
     workflow = form.tab.pick(given)
-    return [_adjust(form, field, workflow, given[field.name]) for field in form.fields]
+    return [_adjust(form, field, workflow, given) for field in form.fields]
 
 
 def settled(form: Form, raw: Sequence[Any]) -> list[dict[str, Any]]:
     """Show what the picked workflow has, with its bounds; no field changes what it says."""
     given = {field.name: value for field, value in zip(form.fields, raw, strict=True)}
     workflow = form.tab.pick(given)
-    return [_fit(field, workflow.manifest.parameter(field.name)) for field in form.fields]
+    return [_fit(field, workflow.manifest.parameter(field.name), given) for field in form.fields]
 
 
-def _fit(field: Field, own: Parameter | None) -> dict[str, Any]:
-    change: dict[str, Any] = gr.update(visible=own is not None)
+def _fit(field: Field, own: Parameter | None, given: Mapping[str, Any]) -> dict[str, Any]:
+    change: dict[str, Any] = gr.update(visible=_counts(own, given))
     if own is not None and isinstance(field.component, gr.Slider):
         change |= {"minimum": own.min, "maximum": own.max, "step": step_of(own)}
     return change
 
 
-def _adjust(form: Form, field: Field, workflow: Workflow, now: Any) -> dict[str, Any]:
-    own = workflow.manifest.parameter(field.name)
-    if own is None or field is form.picker:
-        return _fit(field, own)
-    change = _fit(field, own)
+def _adjust(
+    form: Form, field: Field, workflow: Workflow, given: Mapping[str, Any]
+) -> dict[str, Any]:
+    own, now = workflow.manifest.parameter(field.name), given[field.name]
+    change = _fit(field, own, given)
+    if own is None or field in form.pickers:
+        return change
     if own.default is not None and own.default != now and _untouched(form.tab, field.name, now):
         change["value"] = str(own.default) if own.type is Kind.SEED else own.default
     return change
@@ -338,11 +354,11 @@ def _untouched(tab: Tab, name: str, now: Any) -> bool:
 def filled(form: Form, values: Mapping[str, Any]) -> list[Any]:
     """Give each component what a job's values say, for "Use again". Seeds stay exact text."""
     workflow = form.tab.pick(values)
-    return [_filled(field, workflow, values.get(field.name)) for field in form.fields]
+    return [_filled(field, workflow, values) for field in form.fields]
 
 
-def _filled(field: Field, workflow: Workflow, value: Any) -> Any:
-    own = workflow.manifest.parameter(field.name)
+def _filled(field: Field, workflow: Workflow, values: Mapping[str, Any]) -> Any:
+    own, value = workflow.manifest.parameter(field.name), values.get(field.name)
     if own is None:
         return gr.update(visible=False)
     if own.type in _PICTURE_KINDS:
@@ -350,7 +366,9 @@ def _filled(field: Field, workflow: Workflow, value: Any) -> Any:
         return [_input(ref) for ref in refs]
     if own.type in (Kind.AUDIO, Kind.VIDEO):
         return gr.skip()
-    change = _fit(field, own)
+    change = _fit(field, own, values)
+    if value is None and not _counts(own, values):
+        value = own.default
     change["value"] = _empty(own) if value is None else value
     return change
 

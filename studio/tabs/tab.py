@@ -113,13 +113,16 @@ class TabPage(Speaks):
         self.stage.again(self.again, None, fields, **quiet)
         self.stage.example(self.example, None, fields, **quiet)
         self.recent.show(self.show, None, [self.stage, self.recent], **quiet)
-        if self.form.picker is not None:
-            picked: Any = self.form.picker.component
+        for picker in self.form.pickers:
+            picked: Any = picker.component
             picked.input(self.adjust, fields, fields, preprocess=False, **quiet)
 
     # Handlers -----------------------------------------------------------------------------
 
     def asker(self, request: gr.Request) -> Asker:
+        for one in self.form.asked:
+            asked: Any = one.component
+            asked.input(self.unfold, fields, fields, preprocess=False, **quiet)
         """Read who asks."""
         return asker_of(request, self._guests, self._default)
 
@@ -214,6 +217,11 @@ class TabPage(Speaks):
         self, request: gr.Request, pulse: str, progress: gr.Progress = _PROGRESS
     ) -> AsyncIterator[list[Any]]:
         """Show this person's running jobs of the tab until all have ended."""
+    @spoken
+    async def unfold(self, _request: gr.Request, *raw: Any) -> list[Any]:
+        """Show the fields that count now, and hide those that do not."""
+        return form.settled(self.form, raw)
+
         asker = self.asker(request)
         watch = self._watches.find(asker.session, self.tab.name)
         if watch is not None:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from studio.engine.workflow import formula
 from studio.engine.workflow.graph import (
     FILE_INPUTS,
     Graph,
@@ -33,6 +34,7 @@ from studio.engine.workflow.manifest import (
     absent,
     holds,
 )
+from studio.engine.workflow.measures import Measure, derived, facts_read, measured
 from studio.errors import StudioError
 
 Values = Mapping[str, Any]
@@ -46,6 +48,19 @@ _NAMED_AT_MOST: Final = 10
 
 # Control marks other than tab and line ends, and halves of surrogate pairs: no text, and no JSON.
 _NO_TEXT: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
+
+
+@dataclass(frozen=True, slots=True)
+class FilmLength:
+    """How long a result will be."""
+
+    frames: int
+    fps: float
+
+    @property
+    def seconds(self) -> float:
+        """Give the length in seconds."""
+        return self.frames / self.fps
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,17 +78,29 @@ class Workflow:
 
 
 def check(
-    workflow: Workflow, values: Values, *, rng: random.Random, prompt_max_chars: int = 1000
+    workflow: Workflow,
+    values: Values,
+    *,
+    rng: random.Random,
+    prompt_max_chars: int = 1000,
+    measures: Mapping[str, Measure] | None = None,
 ) -> dict[str, Any]:
     """Make values complete: types right, defaults filled, the seed drawn and written as text.
 
     None, and for anything but a text also `""` and `[]`, count as not said. What is absent and has
-    no default stays out. Raises `StudioError` with `field`; a name that no parameter has is
-    refused, unless nothing was said under it.
+    no default stays out, as does a field that does not count (`Parameter.when`). Raises
+    `StudioError` with `field`; a name that no parameter has is refused, unless nothing was said
+    under it.
+
+    `measures` are of the given files, by reference. What formulas need of them stays in the values
+    (`audio.seconds`). None: the values were checked before, and hold their measures.
     """
     manifest = workflow.manifest
+    facts = (
+        {} if measures is not None else {n: values[n] for n in facts_read(manifest) & set(values)}
+    )
     for name, value in values.items():
-        if manifest.parameter(name) is None and not absent(value):
+        if manifest.parameter(name) is None and name not in facts and not absent(value):
             raise StudioError("field_unknown", field=name, workflow=workflow.name)
     said = {
         p.name: _checked(p, values[p.name], prompt_max_chars)
@@ -82,11 +109,36 @@ def check(
     }
     full = _with_defaults(manifest, said)
     for p in manifest.parameters:
-        if p.required and absent(full.get(p.name)):
+        _refuse_idle(p, said, full)
+        if p.required and absent(full.get(p.name)) and holds(p.when, full):
             raise StudioError("field_required", field=p.name)
         if p.type is Kind.SEED and full.get(p.name, "-1") == "-1":
             full[p.name] = str(rng.randrange(SEED_DRAWN_BELOW))
+    if measures is not None:
+        facts = measured(manifest, full, measures)
+    full |= facts
+    derived(manifest, full)
     return full
+
+
+def length(workflow: Workflow, values: Values) -> FilmLength | None:
+    """Say how long the result will be for values as a form holds them, measures included.
+
+    None for a workflow that makes no film, and while something it depends on is not there or
+    wrong; what is wrong is `check`'s to tell.
+    """
+    manifest = workflow.manifest
+    if manifest.length is None:
+        return None
+    known = _with_defaults(manifest, {n: v for n, v in values.items() if not absent(v)})
+    known |= {name: values[name] for name in facts_read(manifest) & set(values)}
+    try:
+        known |= derived(manifest, known)
+        frames = formula.value(manifest.length.frames, known)
+        fps = formula.value(manifest.length.fps, known)
+    except (StudioError, FaultError, KeyError):
+        return None
+    return FilmLength(int(frames), float(fps)) if frames > 0 and fps > 0 else None
 
 
 def bind(
@@ -99,7 +151,8 @@ def bind(
 ) -> Prompt:
     """Give the prompt to POST for checked values. The template stays as it was.
 
-    `files` maps input references to the names ComfyUI gave them. With `listed`, model names are
+    Values hold the measures that `check` put there. `files` maps input references to the names
+    ComfyUI gave them. With `listed`, model names are
     spelt as the server lists them (exact, else slashes alike, else the only file of that name), or
     `missing_model` is raised. `prefix` becomes each save node's `filename_prefix`, so that a run
     ComfyUI would answer from its cache still makes a file of its own.
@@ -158,7 +211,19 @@ def _with_defaults(manifest: Manifest, said: dict[str, Any]) -> dict[str, Any]:
         value = ruled.get(next(iter(p.bind), "")) if touched else plain.get(p.name)
         if value is not None and not isinstance(value, tuple):
             full[p.name] = value
-    return full
+    return {
+        p.name: full[p.name] for p in manifest.parameters if p.name in full and _counts(p, full)
+    }
+
+
+def _counts(p: Parameter, values: Values) -> bool:
+    return holds(p.when, values)
+
+
+def _refuse_idle(p: Parameter, said: Values, full: Values) -> None:
+    """Refuse what was said in a field that does not count; its default does no harm."""
+    if p.name in said and not _counts(p, full) and said[p.name] != _default(p):
+        raise StudioError("field_idle", field=p.name, on=", ".join(p.when))
 
 
 def _default(p: Parameter) -> Any:
@@ -267,7 +332,11 @@ class _Binding:
         self.workflow = workflow
         self.graph = workflow.graph
         said = {name: value for name, value in values.items() if value is not None}
-        self.values = _with_defaults(workflow.manifest, said)
+        complete = _with_defaults(workflow.manifest, said)
+        facts = {name: said[name] for name in facts_read(workflow.manifest) & set(said)}
+        self.values = facts | complete
+        self.derived = derived(workflow.manifest, self.values)
+        self.values |= self.derived
         self.files = files
         self.listed = listed
         self.out = workflow.graph.copy()
@@ -275,13 +344,12 @@ class _Binding:
 
     def prompt(self, prefix: str | None) -> Prompt:
         manifest = self.workflow.manifest
-        for p in manifest.parameters:
-            self._write(p)
+        self._refuse_unmeasured()
+        self._write_all()
         for rule in manifest.rules:
             if holds(rule.when, self.values):
                 self._apply(rule)
-        for p in manifest.parameters:
-            self._write(p)  # once more: what was said wins over what a rule set
+        self._write_all()  # once more: what was said wins over what a rule set
         self._prune()
         self._match_needs()
         self._name_files(prefix)
@@ -289,13 +357,27 @@ class _Binding:
         self._refuse_samples()
         return self.out
 
-    def _write(self, p: Parameter) -> None:
-        for place, value in self._inputs(p):
-            target = self.graph.target(place)
-            inputs = self.out.get(target.node, {}).get("inputs", {})
-            if target.input in inputs and not is_link(inputs[target.input]):
-                inputs[target.input] = value
-                self.filled.add(target)
+    def _refuse_unmeasured(self) -> None:
+        """Stop where a formula would be left out: the graph's own number is never the right one."""
+        for name in facts_read(self.workflow.manifest) - self.values.keys():
+            file, _, measure = name.partition(".")
+            if file in self.values:
+                raise FaultError(f"the {measure} of {file!r} is not known")
+
+    def _write_all(self) -> None:
+        for p in self._parameters():
+            for place, value in self._inputs(p):
+                self._write(place, value)
+        for one in self.workflow.manifest.derived:
+            for place in one.bind if one.name in self.derived else ():
+                self._write(place, self.derived[one.name])
+
+    def _write(self, place: str, value: Any) -> None:
+        target = self.graph.target(place)
+        inputs = self.out.get(target.node, {}).get("inputs", {})
+        if target.input in inputs and not is_link(inputs[target.input]):
+            inputs[target.input] = value
+            self.filled.add(target)
 
     def _inputs(self, p: Parameter) -> Iterator[tuple[str, Any]]:
         """Give each `node.input` this parameter sets, and the value ComfyUI wants there."""

@@ -6,7 +6,7 @@ A fault in one file never stops the others: it becomes a `Broken` with file, lin
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -59,29 +59,24 @@ class Tab:
     workflows: tuple[Workflow, ...]
     parameters: tuple[Parameter, ...]
 
-    def pick(self, values: Mapping[str, Any]) -> Workflow:
-        """Choose the workflow for these values by the tab's picking field, such as `model`.
+    @property
+    def pickers(self) -> tuple[str, ...]:
+        """Name the fields that pick the workflow, in the order they are asked."""
+        return tuple(
+            dict.fromkeys(p.name for w in self.workflows for p in w.manifest.parameters if p.picks)
+        )
 
-        A workflow whose fixed choices hold the value comes first, then one that takes any model
-        file. Nothing said means the first workflow that has a default there.
+    def pick(self, values: Mapping[str, Any]) -> Workflow:
+        """Choose the workflow for these values by the picking fields, such as `kind` and `model`.
+
+        One field after the other, until one workflow is left. One whose fixed choices hold the
+        value comes first, then one that takes any model file. Nothing said means the first default.
         """
-        if len(self.workflows) == 1:
-            return self.workflows[0]
-        pickers = [(w, w.manifest.picker) for w in self.workflows]
-        name = next(p.name for _, p in pickers if p is not None)
-        value = values.get(name)
-        if absent(value):
-            return next((w for w, p in pickers if p and p.default is not None), self.workflows[0])
-        if not isinstance(value, str):
-            raise StudioError("field_wrong_type", field=name, type=Kind.CHOICE)
-        for workflow, picker in pickers:
-            if picker and value in picker.choices:
-                return workflow
-        for workflow, picker in pickers:
-            if picker and picker.type is Kind.MODEL:
-                return workflow
-        known = ", ".join(choice for _, p in pickers if p for choice in p.choices)
-        raise StudioError("field_not_a_choice", field=name, value=value, choices=known)
+        left = self.workflows
+        for name in self.pickers:
+            if len(left) > 1:
+                left = _narrowed(left, name, values.get(name))
+        return left[0]
 
     def used(self, parameter: str, workflow: Workflow) -> bool:
         """Tell whether a workflow has this parameter of the form."""
@@ -92,12 +87,20 @@ class Tab:
         return next((p for p in self.parameters if p.name == name), None)
 
     def model_choices(
-        self, listed: Callable[[str], Sequence[str]], language: str = DEFAULT
+        self,
+        listed: Callable[[str], Sequence[str]],
+        language: str = DEFAULT,
+        *,
+        name: str | None = None,
     ) -> tuple[tuple[str, str], ...]:
-        """Give `(label, value)` pairs for the picking field: fixed choices, then listed files."""
+        """Give `(label, value)` pairs for a picking field: fixed choices, then listed files.
+
+        Without `name`, of the field that picks first.
+        """
         fixed: dict[str, str] = {}
         files: dict[str, str] = {}
-        for picker in (workflow.manifest.picker for workflow in self.workflows):
+        asked = name or next(iter(self.pickers), "")
+        for picker in (w.manifest.parameter(asked) for w in self.workflows):
             if picker and picker.folder:
                 files.update((name, name) for name in listed(picker.folder))
             elif picker:
@@ -110,12 +113,24 @@ class Tab:
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
-    """All that a folder of workflows offers, and what in it is broken."""
+    """All that a folder of workflows offers, and what in it is broken.
+
+    `endpoints` are for programs what `tabs` are for the page: a tab may hold several, since people
+    choose a kind where programs call a name.
+    """
 
     workflows: Mapping[str, Workflow]
     tabs: tuple[Tab, ...]
     broken: tuple[Broken, ...] = ()
     models: Mapping[str, ModelFile] = field(default_factory=dict)
+    endpoints: tuple[Tab, ...] = ()
+
+    def entry(self, name: str) -> Tab:
+        """Find what an order names: a tab, an endpoint, or one workflow as a tab of its own."""
+        for tab in (*self.tabs, *self.endpoints):
+            if tab.name == name:
+                return tab
+        return _tab(name, [self.workflow(name)])
 
     def tab(self, name: str) -> Tab:
         """Find a tab, or raise `workflow_unknown`."""
@@ -147,7 +162,42 @@ def load(folder: Path) -> Catalog:
         members = _agreeing([w for w in found if w.manifest.tab == name], broken)
         tabs.append(_tab(name, members))
     workflows = {w.name: w for tab in tabs for w in tab.workflows}
-    return Catalog(workflows, tuple(tabs), tuple(broken), models)
+    return Catalog(workflows, tuple(tabs), tuple(broken), models, _endpoints(tabs))
+
+
+def _endpoints(tabs: Sequence[Tab]) -> tuple[Tab, ...]:
+    """Group each tab's workflows by the name programs call."""
+    made = []
+    for tab in tabs:
+        for name in dict.fromkeys(w.manifest.endpoint for w in tab.workflows):
+            members = [w for w in tab.workflows if w.manifest.endpoint == name]
+            whole = len(members) == len(tab.workflows) and name == tab.name
+            made.append(tab if whole else _endpoint(name, members))
+    return tuple(made)
+
+
+def _endpoint(name: str, members: Sequence[Workflow]) -> Tab:
+    """Make an endpoint of a part of a tab; a picking field with nothing to pick is left out."""
+    whole = _tab(name, members)
+    kept = tuple(p for p in whole.parameters if not p.picks or p.folder or len(p.choices) > 1)
+    return replace(whole, title=members[0].manifest.title, parameters=kept)
+
+
+def _narrowed(left: Sequence[Workflow], name: str, value: object) -> tuple[Workflow, ...]:
+    """Keep the workflows that one picking field means; those without it have no say."""
+    asked = [(w, p) for w in left if (p := w.manifest.parameter(name)) is not None]
+    if absent(value):
+        value = next((p.default for _, p in asked if p.default is not None), None)
+    if value is None:
+        return tuple(left)
+    if not isinstance(value, str):
+        raise StudioError("field_wrong_type", field=name, type=Kind.CHOICE)
+    fixed = [w for w, p in asked if value in p.choices]
+    found = fixed or [w for w, p in asked if p.type is Kind.MODEL]
+    if not found:
+        known = ", ".join(dict.fromkeys(choice for _, p in asked for choice in p.choices))
+        raise StudioError("field_not_a_choice", field=name, value=value, choices=known)
+    return tuple(found)
 
 
 def _load_models(path: Path, broken: list[Broken]) -> dict[str, ModelFile]:
@@ -231,7 +281,7 @@ def _disagreement(kept: Sequence[Workflow], workflow: Workflow) -> str:
     for p in workflow.manifest.parameters:
         for other in kept:
             twin = other.manifest.parameter(p.name)
-            if twin and p is not theirs and _form_kind(twin) != _form_kind(p):
+            if twin and not p.picks and _form_kind(twin) != _form_kind(p):
                 return f"{p.name!r} is a {p.type} here and a {twin.type} in {other.name!r}"
     return ""
 
@@ -268,6 +318,10 @@ def _union(twins: Sequence[Parameter], workflows: int) -> Parameter:
     )
     return first.model_copy(
         update={
+            "bind": max((p.bind for p in twins), key=len),
+            "min_count": min(p.min_count for p in twins),
+            # A picking field that any workflow fills with files is filled by the servers.
+            "folder": next((p.folder for p in twins if p.folder), None),
             "default": first.default if alike or first.picks else None,
             "required": all(p.required for p in twins) and len(twins) == workflows,
             "choices": ordered,

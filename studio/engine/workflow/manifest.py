@@ -141,8 +141,13 @@ class Parameter(_Part):
 
     `bind` names `node.input`s; an `images` list is bound to them in order. A `choice` may instead
     set several inputs by its `choices`. `min`/`max`/`step` are in the unit of the node's input; a
-    whole number off its `step` is refused, since ComfyUI would round it unasked. `picks` marks the
-    field that chooses among the workflows of a tab.
+    whole number off its `step` is refused, since ComfyUI would round it unasked. `picks` marks a
+    field that chooses among the workflows of a tab. The field counts, and is shown, only while
+    `when` holds (a width while the shape is `custom`).
+
+    For files: `max_seconds` bounds a sound, `same_size_as` names the picture whose size a mask must
+    have, and while `inside_first` holds each later picture must still have a pixel when it is
+    scaled to lie inside the first.
     """
 
     name: Name
@@ -166,6 +171,10 @@ class Parameter(_Part):
     labels: dict[str, Words] = {}
     variants: tuple[Variant, ...] = ()
     folder: str | None = None
+    when: When = {}
+    max_seconds: float | None = Field(default=None, gt=0)
+    same_size_as: Name | None = None
+    inside_first: When = {}
 
     @model_validator(mode="after")
     def _fits_its_kind(self) -> Parameter:
@@ -217,6 +226,12 @@ def _misfits(p: Parameter) -> Iterator[tuple[bool, str]]:
         "a file needs bind",
     )
     yield p.type.file and p.default is not None, "a file has no default"
+    yield (
+        p.max_seconds is not None and p.type not in (Kind.AUDIO, Kind.VIDEO),
+        "max_seconds belongs to audio and video",
+    )
+    yield p.same_size_as is not None and p.type is not Kind.MASK, "same_size_as belongs to a mask"
+    yield bool(p.inside_first) and p.type is not Kind.IMAGES, "inside_first belongs to images"
     yield any(set(v.choices) != set(p.choices) for v in p.variants), "a variant has other choices"
     yield not set(p.labels) <= set(p.choices), "labels name a choice that is not there"
     yield not _default_fits(p), f"the default {p.default!r} is not a value of this {p.type}"
@@ -255,6 +270,27 @@ class Rule(_Part):
     set: dict[str, Scalar | Link] = {}
 
 
+class Derived(_Part):
+    """A number worked out from others by a formula (see `formula`), for inputs nobody fills in.
+
+    Where it leaves `min` to `max`, the field `of` is what the person has to change.
+    """
+
+    name: Name
+    value: str
+    of: Name
+    bind: tuple[str, ...] = ()
+    min: float | None = None
+    max: float | None = None
+
+
+class Length(_Part):
+    """Formulas for how long a result will be: frames in all, and frames a second."""
+
+    frames: str
+    fps: str
+
+
 class OutputSpec(_Part):
     """A node whose files are the result."""
 
@@ -290,19 +326,27 @@ class ModelFile(_Part):
 
 
 class Manifest(_Part):
-    """One workflow. `tab` is the page's tab it belongs to; several workflows may share one."""
+    """One workflow. `tab` is the page's tab it belongs to; several workflows may share one.
+
+    `api` names the endpoint for programs, where it is not the tab's; several may share that too.
+    `note` is one quiet line that people must know, shown with the form.
+    """
 
     name: Name
     tab: Name
+    api: Name | None = None
     title: Words = Field(min_length=1)
     tab_title: Words = {}
     help: Words = {}
+    note: Words = {}
     order: int = 100
     category: Annotated[str, StringConstraints(pattern="^(image|video|avatar|tool)$")]
     graph: Annotated[str, StringConstraints(pattern=r"^[^/\\]+\.json$")]
     minimum_comfyui: Annotated[str, StringConstraints(pattern=r"^\d+(\.\d+)*$")] = "0.3.0"
     vram_gb: float = 0
     parameters: tuple[Parameter, ...] = Field(min_length=1)
+    derived: tuple[Derived, ...] = ()
+    length: Length | None = None
     rules: tuple[Rule, ...] = ()
     outputs: tuple[OutputSpec, ...] = Field(min_length=1)
     models: tuple[ModelNeed, ...] = ()
@@ -312,8 +356,13 @@ class Manifest(_Part):
         return next((p for p in self.parameters if p.name == name), None)
 
     @property
+    def endpoint(self) -> str:
+        """Give the name programs call it by."""
+        return self.api or self.tab
+
+    @property
     def picker(self) -> Parameter | None:
-        """Find the field that chooses among the workflows of the tab."""
+        """Find the field that chooses first among the workflows of the tab."""
         return next((p for p in self.parameters if p.picks), None)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from studio.engine.workflow import formula
 from studio.engine.workflow.binding import Workflow, bind, file_targets
 from studio.engine.workflow.graph import Target, is_link
 from studio.engine.workflow.manifest import (
@@ -21,6 +22,7 @@ from studio.engine.workflow.manifest import (
     Source,
     When,
 )
+from studio.engine.workflow.measures import facts_read
 from studio.errors import StudioError
 
 Place = tuple[object, ...]
@@ -45,12 +47,28 @@ def forms(workflow: Workflow) -> Iterator[dict[str, Any]]:
     parameters = workflow.manifest.parameters
     smallest = {p.name: candidates(p)[0] for p in parameters if p.required}
     largest = {p.name: candidates(p)[-1] for p in parameters}
+    # Each number alone may be at its largest, and what follows from all of them out of its limits.
+    read = {name for one in workflow.manifest.derived for name in formula.names(one.value)}
+    largest |= {p.name: p.default for p in parameters if p.name in read and p.default is not None}
     asked = {name for rule in workflow.manifest.rules for name in rule.when}
-    for base in (smallest, largest):
-        yield base
+    asked |= {name for p in parameters for name in p.when}
+    spans = {name: _span(workflow.manifest, name) for name in facts_read(workflow.manifest)}
+    for base, at in ((smallest, 0), (largest, -1)):
+        full = base | {name: span[at] for name, span in spans.items()}
+        yield full
         for p in parameters:
             if p.name in asked:
-                yield from (base | {p.name: value} for value in candidates(p))
+                yield from (full | {p.name: value} for value in candidates(p))
+        for name, span in spans.items():
+            yield from (full | {name: value} for value in span)
+
+
+def _span(manifest: Manifest, fact: str) -> list[float]:
+    """Give lengths of a file from the shortest to the longest it may have; sizes stand for one."""
+    file, _, measure = fact.partition(".")
+    p = manifest.parameter(file)
+    longest = p.max_seconds if p and p.max_seconds else 10.0
+    return [longest * part / 20 for part in range(1, 21)] if measure == "seconds" else [512.0]
 
 
 def candidates(p: Parameter) -> list[Any]:
@@ -100,6 +118,7 @@ def _misfits(workflow: Workflow) -> Iterator[tuple[Place, str]]:
     for node, body in graph.nodes.items():
         if "filename_prefix" in body["inputs"] and node not in named:
             yield ("outputs",), f"node {node!r} saves files, and outputs does not name it"
+    yield from _wrong_numbers(workflow)
     for index, need in enumerate(manifest.models):
         for reason in _wrong_need(workflow, need):
             yield ("models", index), reason
@@ -117,16 +136,57 @@ def _wrong_parameters(workflow: Workflow) -> Iterator[tuple[Place, str]]:
             yield ("parameters",), f"node {target.node!r} loads a file that no parameter gives it"
 
 
+def _wrong_numbers(workflow: Workflow) -> Iterator[tuple[Place, str]]:
+    """Check what is derived: formulas, the names they read, and where the numbers go."""
+    manifest = workflow.manifest
+    known = {p.name for p in manifest.parameters}
+    for index, one in enumerate(manifest.derived):
+        place = ("derived", index)
+        yield from (((*place, "value"), reason) for reason in _wrong_formula(one.value, manifest))
+        yield from (((*place, "bind"), reason) for reason in _wrong_places(workflow, [*one.bind]))
+        if one.name in known:
+            yield (*place, "name"), f"{one.name!r} is a name already"
+        if manifest.parameter(one.of) is None:
+            yield (*place, "of"), f"no parameter is named {one.of!r}"
+        known.add(one.name)
+    length = manifest.length
+    for text in (length.frames, length.fps) if length else ():
+        yield from ((("length",), reason) for reason in _wrong_formula(text, manifest))
+
+
+def _wrong_formula(text: str, manifest: Manifest) -> Iterator[str]:
+    numbers = {p.name for p in manifest.parameters if p.type in (Kind.INTEGER, Kind.NUMBER)}
+    numbers |= {one.name for one in manifest.derived}
+    files = {p.name for p in manifest.parameters if p.type.file}
+    try:
+        read = formula.names(text)
+    except FaultError as fault:
+        yield fault.reason
+        return
+    for name in sorted(read):
+        file, _, measure = name.partition(".")
+        measured = file in files and measure in ("seconds", "width", "height")
+        if name not in numbers and not measured:
+            yield f"{text!r} reads {name!r}, which is no number here"
+
+
 def _wrong_names(manifest: Manifest) -> Iterator[tuple[Place, str]]:
     names: set[str] = set()
     for index, p in enumerate(manifest.parameters):
         if p.name in names:
             yield ("parameters", index, "name"), f"a second parameter is named {p.name!r}"
         names.add(p.name)
+    names |= {one.name for one in manifest.derived}
     asked: list[tuple[Place, When]] = [
         (("rules", index, "when"), rule.when) for index, rule in enumerate(manifest.rules)
     ]
     for index, p in enumerate(manifest.parameters):
+        asked += [
+            (("parameters", index, "when"), p.when),
+            (("parameters", index, "inside_first"), p.inside_first),
+        ]
+        if p.same_size_as is not None and p.same_size_as not in names:
+            yield ("parameters", index, "same_size_as"), f"no parameter is named {p.same_size_as!r}"
         asked += [
             (("parameters", index, "variants", at, "when"), variant.when)
             for at, variant in enumerate(p.variants)
@@ -145,7 +205,8 @@ def _wrong_targets(workflow: Workflow, p: Parameter, owners: dict[Target, str]) 
             continue
         if is_link(workflow.graph.nodes[target.node]["inputs"][target.input]):
             yield f"{place} is a link in the graph: what is bound to it would be lost"
-        if owners.setdefault(target, p.name) != p.name:
+        # A field that counts only for some values of another may set what that one leaves open.
+        if owners.setdefault(target, p.name) != p.name and owners[target] not in p.when:
             yield f"{place} is set by {owners[target]!r} already"
 
 
