@@ -27,8 +27,8 @@ from studio.engine.tasks import Doorbell
 from studio.engine.workflow.binding import Workflow, check
 from studio.engine.workflow.catalog import Catalog
 from studio.engine.workflow.manifest import Kind, Parameter
-from studio.errors import StudioError
 from studio.engine.workflow.measures import Measure
+from studio.errors import StudioError
 from studio.texts import DEFAULT
 
 log = logging.getLogger("studio.desk")
@@ -97,10 +97,10 @@ class Desk:
     def submit(self, person: str, tab: str, values: Mapping[str, Any]) -> Job:
         """Check the values, store the files, write the job and ring the doorbell.
 
+        `tab` is a tab's, an endpoint's or a workflow's name; the job belongs to the workflow's tab.
         `values` are by manifest parameter name; files are `Path`s (of uploads) or
         `{"path": ..., "orig_name": ...}`; a list for `images`. Raises `StudioError` with `field`.
         """
-        `tab` is a tab's, an endpoint's or a workflow's name; the job belongs to the workflow's tab.
         workflow = self._catalog.entry(tab).pick(values)
         taken: dict[str, Measure] = {}
         stored = {
