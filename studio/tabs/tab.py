@@ -116,13 +116,13 @@ class TabPage(Speaks):
         for picker in self.form.pickers:
             picked: Any = picker.component
             picked.input(self.adjust, fields, fields, preprocess=False, **quiet)
+        for one in self.form.asked:
+            asked: Any = one.component
+            asked.input(self.unfold, fields, fields, preprocess=False, **quiet)
 
     # Handlers -----------------------------------------------------------------------------
 
     def asker(self, request: gr.Request) -> Asker:
-        for one in self.form.asked:
-            asked: Any = one.component
-            asked.input(self.unfold, fields, fields, preprocess=False, **quiet)
         """Read who asks."""
         return asker_of(request, self._guests, self._default)
 
@@ -213,15 +213,15 @@ class TabPage(Speaks):
         """Let the form follow the picked model."""
         return form.adjusted(self.form, raw)
 
-    async def follow(
-        self, request: gr.Request, pulse: str, progress: gr.Progress = _PROGRESS
-    ) -> AsyncIterator[list[Any]]:
-        """Show this person's running jobs of the tab until all have ended."""
     @spoken
     async def unfold(self, _request: gr.Request, *raw: Any) -> list[Any]:
         """Show the fields that count now, and hide those that do not."""
         return form.settled(self.form, raw)
 
+    async def follow(
+        self, request: gr.Request, pulse: str, progress: gr.Progress = _PROGRESS
+    ) -> AsyncIterator[list[Any]]:
+        """Show this person's running jobs of the tab until all have ended."""
         asker = self.asker(request)
         watch = self._watches.find(asker.session, self.tab.name)
         if watch is not None:
