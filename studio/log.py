@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -18,6 +19,13 @@ from datetime import UTC, datetime
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import Final, TextIO
+
+try:
+    import fcntl
+except ImportError:  # Windows, where a file that is open cannot be put aside by another process
+    _LOCKS = False
+else:
+    _LOCKS = True
 
 FILE_BYTES: Final = 5_000_000
 """Size at which a log file is put aside, in bytes."""
@@ -55,6 +63,7 @@ def about(*, job: str = "", person: str = "") -> Iterator[None]:
 def start(
     folder: Path,
     *,
+    name: str = "studio",
     level: str = "info",
     hide: Iterable[str] = (),
     console: TextIO | None = None,
@@ -62,6 +71,7 @@ def start(
 ) -> Callable[[], None]:
     """Send the process's log to the console and into `folder`; give back the function that ends it.
 
+    The files are `<name>.log` and `<name>.jsonl`; several processes may write to the same ones.
     `level` is for our own lines; libraries are heard from warnings on. `hide` are secrets to take
     out of every line, beside whatever looks like one. Raises OSError when `folder` is not writable.
     """
@@ -69,8 +79,8 @@ def start(
     clean = _Cleaner(hide)
     handlers: list[logging.Handler] = [
         _dressed(logging.StreamHandler(console or sys.stderr), _Lines(clean)),
-        _dressed(_file(folder / "studio.log", file_bytes), _Lines(clean)),
-        _dressed(_file(folder / "studio.jsonl", file_bytes), _Json(clean)),
+        _dressed(_file(folder / f"{name}.log", file_bytes), _Lines(clean)),
+        _dressed(_file(folder / f"{name}.jsonl", file_bytes), _Json(clean)),
     ]
     root, ours = logging.getLogger(), logging.getLogger("studio")
     before = ours.level
@@ -88,7 +98,50 @@ def start(
 
 
 def _file(path: Path, size: int) -> RotatingFileHandler:
-    return RotatingFileHandler(path, maxBytes=size, backupCount=OLD_FILES, encoding="utf-8")
+    return _Shared(path, maxBytes=size, backupCount=OLD_FILES, encoding="utf-8")
+
+
+class _Shared(RotatingFileHandler):
+    """A rotating file that several processes may write: one puts it aside, the others follow."""
+
+    def shouldRollover(self, record: logging.LogRecord) -> bool:  # noqa: N802  the library's name
+        """Tell whether the file is full, after looking whether it still is the file."""
+        self._follow()
+        return bool(super().shouldRollover(record))
+
+    def doRollover(self) -> None:  # noqa: N802  the library's name
+        """Put the file aside, unless another process did it while we waited for the lock."""
+        with self._alone():
+            if not self._follow():
+                super().doRollover()
+
+    def _follow(self) -> bool:
+        """Open the file anew when another process has put the old one aside."""
+        if self.stream is None or not _LOCKS:
+            return False
+        ours = os.fstat(self.stream.fileno())
+        try:
+            there = Path(self.baseFilename).stat()
+        except FileNotFoundError:
+            moved = True
+        else:
+            moved = (ours.st_dev, ours.st_ino) != (there.st_dev, there.st_ino)
+        if moved:
+            self.stream.close()
+            self.stream = self._open()
+        return moved
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        if not _LOCKS:
+            yield
+            return
+        folder = os.open(Path(self.baseFilename).parent, os.O_RDONLY)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(folder)
 
 
 def _dressed(handler: logging.Handler, formatter: logging.Formatter) -> logging.Handler:

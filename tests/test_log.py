@@ -5,9 +5,12 @@ from __future__ import annotations
 import io
 import json
 import logging
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from subprocess import DEVNULL
 
 import pytest
 
@@ -156,6 +159,33 @@ def test_files_are_put_aside_at_their_size_and_three_are_kept(tmp_path: Path) ->
     )
     assert all(path.stat().st_size <= 5_000 for path in tmp_path.iterdir())
     assert (log.FILE_BYTES, log.OLD_FILES) == (5_000_000, 3)
+
+
+WRITER = """
+import logging, sys
+from pathlib import Path
+from studio import log
+stop = log.start(Path(sys.argv[1]), name="worker", file_bytes=20_000)
+for n in range(100):
+    logging.getLogger("studio.x").info("%s %03d %s", sys.argv[2], n, "x" * 100)
+stop()
+"""
+
+
+def test_processes_that_share_a_file_lose_no_line_when_it_is_put_aside(tmp_path: Path) -> None:
+    writers = [
+        subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path), who], stderr=DEVNULL)
+        for who in "abc"
+    ]
+
+    assert [writer.wait(timeout=30) for writer in writers] == [0, 0, 0]
+
+    files = list(tmp_path.glob("worker.log*"))
+    lines = [line for path in files for line in path.read_text("utf-8").splitlines()]
+    told = {tuple(line.split()[4:6]) for line in lines}
+    assert told == {(who, f"{n:03d}") for who in "abc" for n in range(100)}
+    assert len(lines) == 300
+    assert len(files) > 1
 
 
 def test_stopping_gives_logging_back_as_it_was(tmp_path: Path) -> None:
