@@ -106,6 +106,7 @@ class _Member:
     misses: int = 0
     in_use: int = 0
     held_models: frozenset[str] = frozenset()
+    listed: dict[str, tuple[str, ...]] = field(default_factory=dict)
     ailment: str = SICK
     rests_until: float = float("-inf")
     rest_s: float = 0.0
@@ -262,17 +263,19 @@ class Fleet:
             return sum(self._slots - m.in_use for m in well)
 
     def choices(self, folder: str) -> tuple[str, ...]:
-        """List the models of one kind on every server that takes jobs, the first server's first.
+        """List the models of one kind on every server that is ours, the first server's first.
 
-        Kept for about 30 s. Servers that do not answer now are left out.
+        Kept for about 30 s. A server that does not answer now counts with what it last said: a
+        person's choice of model must not go because a server blinked, and jobs wait for it.
         """
         now = self._clock()
         with self._lock:
             kept = self._listings.get(folder)
-            servers = [m.server for m in self._usable()]
+            usable = self._usable()
+            members = usable if any(m.server.stand_in for m in usable) else self._real
         if kept is not None and now - kept.at < _CHOICES_KEPT_S:
             return kept.names
-        names = dict.fromkeys(name for server in servers for name in _models(server, folder))
+        names = dict.fromkeys(name for member in members for name in _models(member, folder))
         with self._lock:
             if names:
                 self._listings[folder] = _Listing(tuple(names), now)
@@ -424,9 +427,11 @@ class Fleet:
         return was != member.online
 
 
-def _models(server: Server, folder: str) -> tuple[str, ...]:
-    try:
-        return server.client.models(folder)
-    except StudioError as error:
-        log.warning("no list of %s from %s: %s", folder, server.name, error)
-        return ()
+def _models(member: _Member, folder: str) -> tuple[str, ...]:
+    """Ask a server that is there for its models of a kind; give what it says, or last said."""
+    if member.online:
+        try:
+            member.listed[folder] = member.server.client.models(folder)
+        except StudioError as error:
+            log.warning("no list of %s from %s: %s", folder, member.server.name, error)
+    return member.listed.get(folder, ())

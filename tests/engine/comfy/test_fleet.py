@@ -458,16 +458,37 @@ def test_choices_are_those_of_every_server_the_first_ones_first(
 
 def test_choices_are_kept_for_half_a_minute(make_server: MakeServer, make_fleet: MakeFleet) -> None:
     now = [0.0]
-    server = make_server(models={"checkpoints": ["a.safetensors"]})
+    names = ["a.safetensors"]
+    server = make_server(models={"checkpoints": names})
     fleet = make_fleet(server.url, clock=lambda: now[0])
     fleet.start()
     Changes(fleet).until(online)
     first = fleet.choices("checkpoints")
-    server.faults.forbid()
+    names.append("b.safetensors")
 
     kept = fleet.choices("checkpoints")
     now[0] = 31
     later = fleet.choices("checkpoints")
 
     assert first == kept == ("a.safetensors",)
-    assert later == ()
+    assert later == ("a.safetensors", "b.safetensors")
+
+
+def test_a_server_that_went_away_keeps_its_place_in_the_choices(
+    make_server: MakeServer, make_fleet: MakeFleet
+) -> None:
+    now = [0.0]
+    server = make_server(models={"checkpoints": ["a.safetensors"]})
+    fleet = make_fleet(server.url, clock=lambda: now[0])
+    fleet.start()
+    Changes(fleet).until(online)
+    before = fleet.choices("checkpoints")
+
+    server.faults.forbid()
+    now[0] = 31
+    refused = fleet.choices("checkpoints")
+    server.stop()
+    Changes(fleet).until(lambda f: not online(f))
+    away = fleet.choices("checkpoints")
+
+    assert before == refused == away == ("a.safetensors",)
