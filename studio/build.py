@@ -22,6 +22,7 @@ from studio.engine.ledger import Ledger
 from studio.engine.media import Media
 from studio.engine.runner import Runner
 from studio.engine.sole import SoleUse
+from studio.engine.stocks import Stocks
 from studio.engine.store import Store
 from studio.engine.tasks import Doorbell
 from studio.engine.watcher import Pace
@@ -49,6 +50,7 @@ class Studio:
     media: Media
     store: Store
     fleet: Fleet
+    stocks: Stocks
     runner: Runner
     doorbell: Doorbell
     desk: Desk
@@ -63,6 +65,7 @@ class Studio:
         if self.settings.studio_workers and self.sole_use.take():
             self.ledger.reap(even_live=True)  # a killed process left them: nobody else has them
         self.fleet.start()
+        self.stocks.start()
         if self.settings.studio_workers:
             self.runner.start()
             self.doorbell.start(self.settings.studio_workers)
@@ -72,6 +75,7 @@ class Studio:
         """Hand running jobs over, close everything."""
         self.runner.stop()
         self.doorbell.stop(grace_s=5)
+        self.stocks.stop()
         self.fleet.stop()
         if self.practice is not None:
             self.practice.stop()
@@ -96,6 +100,7 @@ def build(settings: Settings) -> Studio:
     port = None if settings.comfy_urls else _free_port()
     practice = None if port is None else _practice(settings, catalog, port)
     fleet = _fleet(settings, port)
+    stocks = Stocks(fleet, catalog)
     runner = Runner(
         ledger=ledger,
         fleet=fleet,
@@ -103,6 +108,7 @@ def build(settings: Settings) -> Studio:
         store=store,
         media=media,
         bus=bus,
+        stocks=stocks,
         worker=f"{socket.gethostname()}-{os.getpid()}",
         pace=Pace(time_limit_s=settings.time_limit_s),
     )
@@ -116,6 +122,7 @@ def build(settings: Settings) -> Studio:
         secret=secret,
     )
     fleet.on_change(doorbell.ring)
+    stocks.on_change(doorbell.ring)
     _add_chores(doorbell, store, media, ledger)
     desk = Desk(
         catalog=catalog,
@@ -123,6 +130,7 @@ def build(settings: Settings) -> Studio:
         media=media,
         bus=bus,
         fleet=fleet,
+        stocks=stocks,
         store=store,
         doorbell=doorbell,
         prompt_max_chars=settings.prompt_max_chars,
@@ -138,6 +146,7 @@ def build(settings: Settings) -> Studio:
         media=media,
         store=store,
         fleet=fleet,
+        stocks=stocks,
         runner=runner,
         doorbell=doorbell,
         desk=desk,

@@ -22,6 +22,7 @@ from studio.engine.jobs import Job, NewJob, News, Output, State
 from studio.engine.ledger import Ledger
 from studio.engine.media import InputFile, Media, thumbnail
 from studio.engine.reporter import SEQ_PER_ATTEMPT
+from studio.engine.stocks import ServerReport, Stocks
 from studio.engine.store import Store
 from studio.engine.tasks import Doorbell
 from studio.engine.workflow.binding import Workflow, check
@@ -29,7 +30,7 @@ from studio.engine.workflow.catalog import Catalog
 from studio.engine.workflow.manifest import Kind, Parameter
 from studio.engine.workflow.measures import Measure
 from studio.errors import StudioError
-from studio.texts import DEFAULT
+from studio.texts import DEFAULT, local, text
 
 log = logging.getLogger("studio.desk")
 
@@ -75,6 +76,7 @@ class Desk:
         media: Media,
         bus: Bus,
         fleet: Fleet,
+        stocks: Stocks,
         store: Store,
         doorbell: Doorbell,
         prompt_max_chars: int,
@@ -86,6 +88,7 @@ class Desk:
         self._media = media
         self._bus = bus
         self._fleet = fleet
+        self._stocks = stocks
         self._store = store
         self._doorbell = doorbell
         self._prompt_max_chars = prompt_max_chars
@@ -156,7 +159,11 @@ class Desk:
         return job
 
     def _order(self, new: NewJob) -> Job:
-        """Commit the row first, then ring: a lost ring harms nothing, a lost row would."""
+        """Commit the row first, then ring: a lost ring harms nothing, a lost row would.
+
+        What no server that is there could run is refused before, with the name of what it lacks.
+        """
+        self._stocks.require(new.workflow, new.values)
         job = self._ledger.create(new)
         log.info("job accepted", extra={"job": job.job_id, "person": job.person})
         self._doorbell.ring()
@@ -235,6 +242,29 @@ class Desk:
             for status in self._fleet.views()
         ]
 
+    def lacks(self, tab: str) -> Mapping[str, tuple[ServerReport, ...]]:
+        """Say what each online server lacks for each workflow of a tab.
+
+        A server that was not asked yet is not among them. Reads memory only, so a page may ask
+        whenever it is drawn.
+        """
+        names = [workflow.name for workflow in self._catalog.tab(tab).workflows]
+        return {name: self._stocks.reports(name) for name in names}
+
+    def lack_sentences(self, tab: str, language: str = DEFAULT) -> Sequence[str]:
+        """Say to people why a tab, or a part of it, will not work now; empty when it will.
+
+        Only of workflows that no online server can run: what one of several lacks is the host's.
+        """
+        said: dict[str, None] = {}
+        for name, found in self.lacks(tab).items():
+            if found and not any(one.report.fit for one in found):
+                title = local(self._catalog.workflow(name).manifest.title, language)
+                least = min((one.report for one in found), key=lambda report: len(report.lacks))
+                needed = [lack.sentence(language) for lack in least.lacks if lack.needed]
+                said.update({text("lack.of", language, title=title, lack=s): None for s in needed})
+        return list(said)
+
     def output_file(self, person: str, job_id: str, name: str, *, thumbnail: bool = False) -> Path:
         """Find a kept file of this person's job by its `Output.name`, or raise `file_unknown`."""
         for output in self._ledger.get(job_id, person=person).outputs:
@@ -276,9 +306,9 @@ class Desk:
         job = self._ledger.get(job_id, person=person)
         latest = self._bus.latest(job_id)
         if job.state is State.PENDING:
-            return replace(
-                _as_news(job), phase="phase.waiting", position=self._ledger.ahead_of(job_id) + 1
-            )
+            lacks = self._stocks.waits(job_id, job.workflow, job.values)
+            phase = "phase.waiting_fit" if lacks else "phase.waiting"
+            return replace(_as_news(job), phase=phase, position=self._ledger.ahead_of(job_id) + 1)
         if job.state is State.PROCESSING and latest and latest.state is State.PROCESSING:
             return latest
         return _as_news(job)

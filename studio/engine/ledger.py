@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from statistics import median
@@ -121,14 +121,19 @@ class Ledger:
 
     # A worker's side -----------------------------------------------------------------------
 
-    def claim(self, worker: str, *, lease_s: float = 30.0) -> Claim | None:
+    def claim(
+        self, worker: str, *, lease_s: float = 30.0, skip: Collection[str] = ()
+    ) -> Claim | None:
         """Take the job whose turn it is, or give None when none is due.
+
+        Jobs of the workflows in `skip` are left to a worker that can run them, except a prompt
+        that a ComfyUI has already.
 
         First a prompt that runs on a ComfyUI without a worker, since its GPU is spent already;
         then by person: fewest running, then least lately served; then the oldest. A job whose
         attempts are spent fails here, and the next is taken.
         """
-        taken = self._db.tx(lambda: self._claim(worker, lease_s))
+        taken = self._db.tx(lambda: self._claim(worker, lease_s, skip))
         self._forget_standing()
         return taken
 
@@ -318,21 +323,22 @@ class Ledger:
             job.update(cancel_wanted=True).where(mine).execute()
         return self._get(job_id, person)
 
-    def _due(self) -> Any:
+    def _due(self, skip: Collection[str] = ()) -> Any:
         job = self._rows.job
-        return job.select().where(job.state == State.PENDING, job.due_us <= self._now())
+        due = job.select().where(job.state == State.PENDING, job.due_us <= self._now())
+        return due.where(job.workflow.not_in(sorted(skip))) if skip else due
 
-    def _claim(self, worker: str, lease_s: float) -> Claim | None:
-        for row in self._candidates():
+    def _claim(self, worker: str, lease_s: float, skip: Collection[str]) -> Claim | None:
+        for row in self._candidates(skip):
             if _spent(row):
                 self._spend(row)
-                return self._claim(worker, lease_s)
+                return self._claim(worker, lease_s, skip)
             claim = self._take(row, worker, lease_s)
             if claim is not None:
                 return claim
         return None
 
-    def _candidates(self) -> Iterator[JobRow]:
+    def _candidates(self, skip: Collection[str]) -> Iterator[JobRow]:
         """Rows worth trying, best first; on MariaDB each is locked, and locked ones are skipped.
 
         The orders are those of indexes: with another, MariaDB would walk the whole history.
@@ -340,15 +346,15 @@ class Ledger:
         job = self._rows.job
         left = self._due().where(job.prompt_id > "").order_by(job.prompt_id).limit(1)
         yield from self._db.for_update(left, skip_locked=True)
-        for person in self._turns():
-            mine = self._due().where(job.person == person)
+        for person in self._turns(skip):
+            mine = self._due(skip).where(job.person == person)
             oldest = mine.order_by(job.due_us, job.seq).limit(1)
             yield from self._db.for_update(oldest, skip_locked=True)
 
-    def _turns(self) -> list[str]:
+    def _turns(self, skip: Collection[str]) -> list[str]:
         """Persons with a job due, whose turn comes first."""
         who, job = self._rows.person, self._rows.job
-        waits = self._due().select(job.person).distinct().alias("waits")
+        waits = self._due(skip).select(job.person).distinct().alias("waits")
         runs = (
             job.select(job.person, fn.COUNT(SQL("1")).alias("jobs"))
             .where(job.state == State.PROCESSING)

@@ -13,7 +13,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from studio.engine.bus import Bus
 from studio.engine.comfy import refusals
@@ -26,6 +26,7 @@ from studio.engine.ledger import Ledger
 from studio.engine.media import Media
 from studio.engine.progress import Progress
 from studio.engine.reporter import Reporter
+from studio.engine.stocks import Stocks
 from studio.engine.store import Draft, Store
 from studio.engine.watcher import Life, Pace, Stale, Stopping, Watcher, Why
 from studio.engine.workflow.binding import bind
@@ -34,6 +35,9 @@ from studio.engine.workflow.graph import titles
 from studio.errors import StudioError
 
 log = logging.getLogger("studio.runner")
+
+UNFIT_WAIT_S: Final = 2.0
+"""How long a job rests that only servers without a free slot can run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +79,7 @@ class Runner:
         store: Store,
         media: Media,
         bus: Bus,
+        stocks: Stocks,
         worker: str,
         pace: Pace | None = None,
         lease: Lease | None = None,
@@ -88,6 +93,7 @@ class Runner:
         self._store = store
         self._media = media
         self._bus = bus
+        self._stocks = stocks
         self._worker = worker
         self._pace = pace or Pace()
         self._lease = lease or Lease()
@@ -117,15 +123,33 @@ class Runner:
         """Claim the best job and run it to its end; tell whether there was one to run."""
         if self._stopped.is_set():
             return False
-        slot = self._fleet.take()
+        barren: set[str] = set()
+        while (slot := self._fleet.take(refuse=barren)) is not None:
+            with slot:
+                skip = self._stocks.hopeless(slot.server)
+                claim = self._ledger.claim(self._worker, lease_s=self._lease.lease_s, skip=skip)
+                if claim is not None:
+                    self._place(claim, slot.server)
+                    return True
+            if not skip:
+                return False  # nothing waits, for this server or any other
+            barren.add(slot.server.name)
+        return False
+
+    def _place(self, claim: Claim, server: Server) -> None:
+        """Run a claim on this server, or on another where this one cannot run its values."""
+        job = claim.job
+        unfit = {} if job.prompt_id else self._stocks.unfit(job.workflow, job.values)
+        if server.name not in unfit:
+            self.run(claim, server)
+            return
+        slot = self._fleet.take(refuse=unfit)
         if slot is None:
-            return False
+            # Its turn comes again soon: a fit server may be free then, or another process's is.
+            self._ledger.give_back(claim, keep_prompt=False, count=False, wait_s=UNFIT_WAIT_S)
+            return
         with slot:
-            claim = self._ledger.claim(self._worker, lease_s=self._lease.lease_s)
-            if claim is None:
-                return False
             self.run(claim, slot.server)
-        return True
 
     def run(self, claim: Claim, server: Server) -> None:
         """Carry one claim to an end state, or give it back."""
@@ -322,11 +346,20 @@ class Runner:
             self._give_back(run, keep_prompt=False, count=why is Why.FORGOTTEN)
 
     def _troubled(self, run: Run, error: StudioError) -> None:
-        """A server that was away before anything was sent costs nothing; all else is the end."""
-        if error.code == "server_away":
+        """Another server, or this one later, may do what this one could not; else it is the end."""
+        if error.code == "server_away" or self._lacks_only_here(run, error):
             self._give_back(run, keep_prompt=False, count=False)
             return
         self._end(run, State.FAILED, failure=_as_failure(error))
+
+    def _lacks_only_here(self, run: Run, error: StudioError) -> bool:
+        """Tell whether what we knew of this server was old, and another one will do."""
+        if error.code not in ("missing_model", "missing_node"):
+            return False
+        self._stocks.refresh()
+        unfit = self._stocks.unfit(run.job.workflow, run.job.values)
+        others = {server.name for server in self._fleet.usable()} - set(unfit)
+        return run.report.last.server in unfit and bool(others)
 
     def _end(
         self,

@@ -208,14 +208,6 @@ def test_a_refused_prompt_says_why(house: House, practice: PracticeServer) -> No
     assert job.failure.code in ("server_forbidden", "server_refused")
 
 
-def test_a_model_that_is_not_there_is_named(house: House) -> None:
-    job = house.ended(house.order(model="nowhere.safetensors"))
-
-    assert job.failure is not None
-    assert job.failure.code == "missing_model"
-    assert "nowhere.safetensors" in str(job.failure.params)
-
-
 @pytest.mark.parametrize("profile", ["0.8.0"])
 def test_jobs_wait_for_a_configured_comfyui_that_is_not_up_yet(
     profile: str, tmp_path: Path
