@@ -56,6 +56,7 @@ CODES: Final[dict[str, int]] = {
     "queue_full": 429,
     "job_ended": 409,
     "disk_full": 503,
+    "database_away": 503,
     "settings_invalid": 500,
     "attempts_spent": 500,
     "internal": 500,

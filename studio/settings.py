@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, get_args, get_origin
-from urllib.parse import urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from annotated_types import Ge, Le
 from dotenv import dotenv_values
@@ -48,21 +48,15 @@ _HEADERS: Final = (
     'JSON like {"http://127.0.0.1:8188": {"X-Key": "..."}} for addresses in COMFY_URLS'
 )
 _ROOT_PATH: Final = "empty, or a path like /studio"
-_SQLITE: Final = (
-    "unset, or sqlite:///FILE (this version keeps its records in SQLite; MySQL is not supported)"
+_DATABASE: Final = (
+    "unset, sqlite:///FILE, or mysql://USER:PASSWORD@HOST:PORT/NAME with % for odd characters"
 )
-_NO_MYSQL: Final = "unset (this version keeps its records in SQLite; MySQL is not supported)"
-_NO_REDIS: Final = "unset (this version works without Redis and cannot use one)"
+_REDIS: Final = (
+    "unset, or redis://:PASSWORD@HOST:PORT/NUMBER (rediss:// for TLS) without anything behind it"
+)
 _NO_ACCOUNTS: Final = "unset (this version has no accounts; each browser is a guest of its own)"
 
 _REFUSED: Final[Mapping[str, str]] = {
-    "DB_HOST": _NO_MYSQL,
-    "DB_USER": _NO_MYSQL,
-    "DB_PASSWORD": _NO_MYSQL,
-    "DB_NAME": _NO_MYSQL,
-    "REDIS_URL": _NO_REDIS,
-    "REDIS_HOST": _NO_REDIS,
-    "REDIS_PASSWORD": _NO_REDIS,
     "STUDIO_ACCOUNTS": _NO_ACCOUNTS,
 }
 """Names a host may expect to work: said aloud, since ignoring them would mislead."""
@@ -109,6 +103,42 @@ def _headers(value: object) -> object:
     if not isinstance(found, Mapping) or not all(isinstance(m, Mapping) for m in found.values()):
         raise _refuse(_HEADERS)
     return {_address(str(url)): dict(pairs) for url, pairs in found.items()}
+
+
+def _is_server(url: str, kinds: tuple[str, ...], *, path: bool) -> bool:
+    """Tell whether a URL names a server of one of these kinds; `path`: it must name a database."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return False
+    if parts.scheme not in kinds or not parts.hostname or port == 0:
+        return False
+    if parts.query or parts.fragment or any(mark.isspace() for mark in url):
+        return False
+    name = parts.path.strip("/")
+    return bool(name) if path else not name or (name.isascii() and name.isdigit())
+
+
+def _mysql_of(given: Mapping[str, Any]) -> str:
+    """Write DB_HOST and its like as one URL; empty when none of them is given."""
+    parts = [given.get(f"db_{part}") for part in ("host", "port", "user", "password", "name")]
+    if not any(parts):
+        return ""
+    host, port, user, password, name = parts
+    word = f":{quote(password.get_secret_value(), safe='')}" if password else ""
+    who = quote(user or "studio", safe="")
+    where = f"{host or '127.0.0.1'}:{port or 3306}"
+    return f"mysql://{who}{word}@{where}/{quote(name or 'studio', safe='')}"
+
+
+def _redis_of(given: Mapping[str, Any]) -> str:
+    """Write REDIS_HOST and its like as one URL; empty when none of them is given."""
+    host, port, password = (given.get(f"redis_{part}") for part in ("host", "port", "password"))
+    if not host and not port and not password:
+        return ""
+    word = f":{quote(password.get_secret_value(), safe='')}@" if password else ""
+    return f"redis://{word}{host or '127.0.0.1'}:{port or 6379}/0"
 
 
 def _folder(value: Path) -> Path:
@@ -189,8 +219,37 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Least important kind of line that is logged."""
 
+    db_host: str | None = None
+    """Host name of the MySQL or MariaDB server, in place of DATABASE_URL."""
+
+    db_port: int | None = Field(default=None, ge=1, le=65535)
+    """Its port. 3306 when only DB_HOST is given."""
+
+    db_user: str | None = None
+    """User at the database. `studio` when only DB_HOST is given."""
+
+    db_password: SecretStr | None = None
+    """The user's password at the database."""
+
+    db_name: str | None = None
+    """Name of the database. `studio` when only DB_HOST is given."""
+
     database_url: str = Field(default="", repr=False)
-    """Where the records are, as sqlite:///FILE. Unset = DATA_DIR/studio.db."""
+    """Where the records are: sqlite:///FILE, or mysql://USER:PASSWORD@HOST:PORT/NAME for MySQL 8 or
+    MariaDB. Unset = DATA_DIR/studio.db."""
+
+    redis_host: str | None = None
+    """Host name of the Redis server, in place of REDIS_URL."""
+
+    redis_port: int | None = Field(default=None, ge=1, le=65535)
+    """Its port. 6379 when only REDIS_HOST is given."""
+
+    redis_password: SecretStr | None = None
+    """The password of the Redis server."""
+
+    redis_url: str = Field(default="", repr=False)
+    """The Redis (6 or later) through which web and worker processes wake and hear each other, as
+    redis://:PASSWORD@HOST:PORT/NUMBER. Unset = all is in one process, or woken by a file."""
 
     max_pending_per_person: int = Field(default=50, ge=1, le=10_000)
     """Jobs one person may have waiting at once."""
@@ -206,6 +265,10 @@ class Settings(BaseSettings):
 
     time_limit_s: int = Field(default=3600, ge=1, le=604_800)
     """Longest time one job may run on a ComfyUI, in seconds; then it is stopped and fails."""
+
+    studio_grace_s: float = Field(default=8.0, ge=0, le=3600)
+    """How long a worker that is told to stop lets its jobs end, in seconds. What still runs then is
+    handed over: its ComfyUI goes on, and the next worker follows it."""
 
     practice_pace: float = Field(default=0.35, ge=0, le=60)
     """Seconds per sampler step in practice mode."""
@@ -261,15 +324,37 @@ class Settings(BaseSettings):
             raise _refuse("a folder that is there")
         return value
 
+    @field_validator("db_host", "redis_host")
+    @classmethod
+    def _server_is_a_name(cls, value: str | None) -> str | None:
+        return cls._host_is_a_name(value)
+
     @field_validator("database_url")
     @classmethod
-    def _database_is_sqlite(cls, value: str, info: ValidationInfo) -> str:
+    def _database_is_one(cls, value: str, info: ValidationInfo) -> str:
+        one = _mysql_of(info.data)
+        if one and value and value != one:
+            raise _refuse("either DATABASE_URL, or DB_HOST and its like, not both")
+        value = one or value
         if not value:
             return f"sqlite:///{info.data.get('data_dir', _folder(Path('data'))) / 'studio.db'}"
         kind, mark, file = value.partition(":///")
-        if kind != "sqlite" or not mark or not file:
-            raise _refuse(_SQLITE)
-        return f"sqlite:///{_folder(Path(file))}"
+        if kind == "sqlite" and mark and file:
+            return f"sqlite:///{_folder(Path(file))}"
+        if not _is_server(value, ("mysql", "mariadb", "mysql+pymysql"), path=True):
+            raise _refuse(_DATABASE)
+        return value
+
+    @field_validator("redis_url")
+    @classmethod
+    def _redis_is_one(cls, value: str, info: ValidationInfo) -> str:
+        one = _redis_of(info.data)
+        if one and value and value != one:
+            raise _refuse("either REDIS_URL, or REDIS_HOST and its like, not both")
+        value = one or value
+        if value and not _is_server(value, ("redis", "rediss"), path=False):
+            raise _refuse(_REDIS)
+        return value
 
     @property
     def secret_values(self) -> tuple[str, ...]:
@@ -278,6 +363,9 @@ class Settings(BaseSettings):
         if self.comfy_token is not None:
             kept.append(self.comfy_token.get_secret_value())
         kept += [value for headers in self.comfy_headers.values() for value in headers.values()]
+        for url in (self.database_url, self.redis_url):
+            word = urlsplit(url).password or ""
+            kept += [found for found in dict.fromkeys((word, unquote(word))) if found]
         return tuple(kept)
 
     def headers_for(self, url: str) -> dict[str, str]:

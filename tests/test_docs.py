@@ -120,7 +120,12 @@ def test_every_setting_is_read_by_somebody() -> None:
         for node in ast.walk(tree(path))
         if isinstance(node, ast.Attribute)
     }
-    folded = {"comfy_host", "comfy_port"}  # into comfy_urls
+    folded = {
+        field
+        for field in Settings.model_fields  # into comfy_urls, database_url, redis_url
+        if field in ("comfy_host", "comfy_port", "redis_host", "redis_port", "redis_password")
+        or field.startswith("db_")
+    }
     by_method = {
         "comfy_token": "headers_for",
         "comfy_headers": "headers_for",

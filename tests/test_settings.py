@@ -129,10 +129,16 @@ def test_comfyui_addresses_come_in_the_original_and_the_new_names(
         ("COMFY_SLOTS", "0", "a whole number from 1 to 16"),
         ("PRACTICE_PACE", "-1", "a number from 0 to 60"),
         ("WORKFLOWS_DIR", "no/such/folder", "a folder that is there"),
-        ("DATABASE_URL", "postgres://h/db", "unset, or sqlite:///FILE"),
-        ("REDIS_URL", "redis://h:6379/0", "unset"),
-        ("REDIS_HOST", "localhost", "unset"),
-        ("DB_HOST", "localhost", "unset"),
+        ("DATABASE_URL", "postgres://h/db", "unset, sqlite:///FILE, or mysql://"),
+        ("DATABASE_URL", "mysql://h:3306", "unset, sqlite:///FILE, or mysql://"),
+        ("DATABASE_URL", "mysql://h:1/db?charset=x", "unset, sqlite:///FILE, or mysql://"),
+        ("REDIS_URL", "http://h:6379/0", "unset, or redis://"),
+        ("REDIS_URL", "redis://h:6379/0?decode_responses=true", "unset, or redis://"),
+        ("REDIS_URL", "redis://h:6379/first", "unset, or redis://"),
+        ("REDIS_PORT", "tcp://10.0.0.1:6379", "a whole number from 1 to 65535"),
+        ("REDIS_HOST", "redis://h", "a host name or IP address"),
+        ("DB_HOST", "h:3306", "a host name or IP address"),
+        ("STUDIO_GRACE_S", "-1", "a number from 0 to 3600"),
         ("STUDIO_ACCOUNTS", "required", "unset"),
     ],
 )
@@ -159,10 +165,9 @@ def test_a_bad_value_is_one_line_with_setting_value_and_what_is_allowed(
         ("COMFY_HEADERS", '{"http://elsewhere:1": {"X-Key": "pa55word"}}'),
         ("COMFY_URLS", "http://me:pa55word@gpu:8188"),
         ("COMFY_URLS", "http://gpu:1,http://me:pa55/w@ord@gpu:8188"),
-        ("DATABASE_URL", "mysql://me:pa55word@h/db"),
-        ("DB_PASSWORD", "pa55word"),
-        ("REDIS_URL", "redis://:pa55word@h:6379/0"),
-        ("REDIS_PASSWORD", "pa55word"),
+        ("DATABASE_URL", "mysql://me:pa55word@h:x/db"),
+        ("DATABASE_URL", "mysql://me:pa55/w@ord@h/"),
+        ("REDIS_URL", "redis://:pa55word@h:6379/0?x=1"),
     ],
 )
 def test_a_refused_secret_is_not_repeated(
@@ -186,6 +191,65 @@ def test_two_ways_to_name_the_server_that_disagree_are_refused(
 
     with pytest.raises(StudioError, match="not both"):
         load()
+
+
+@pytest.mark.parametrize(
+    ("given", "database", "redis"),
+    [
+        ({"DATABASE_URL": "mysql://me:p%40ss@h/db"}, "mysql://me:p%40ss@h/db", ""),
+        ({"DB_HOST": "db"}, "mysql://studio@db:3306/studio", ""),
+        ({"DB_HOST": "db", "DB_PORT": "3307", "DB_USER": "me", "DB_PASSWORD": "p@s/s: %",
+          "DB_NAME": "art"}, "mysql://me:p%40s%2Fs%3A%20%25@db:3307/art", ""),
+        ({"DB_NAME": "art"}, "mysql://studio@127.0.0.1:3306/art", ""),
+        ({"REDIS_URL": "redis://h"}, None, "redis://h"),
+        ({"REDIS_URL": "rediss://:pw@h:6380/3"}, None, "rediss://:pw@h:6380/3"),
+        ({"REDIS_HOST": "r"}, None, "redis://r:6379/0"),
+        ({"REDIS_PORT": "6380", "REDIS_PASSWORD": "a/b"}, None, "redis://:a%2Fb@127.0.0.1:6380/0"),
+        ({"REDIS_HOST": "r", "REDIS_URL": "redis://r:6379/0"}, None, "redis://r:6379/0"),
+    ],
+    ids=["mysql-url", "db-host", "db-all", "db-name", "redis-url", "rediss", "redis-host",
+         "redis-parts", "redis-both-agree"],
+)  # fmt: skip
+def test_database_and_redis_come_as_addresses_or_in_parts(
+    load: Load,
+    monkeypatch: pytest.MonkeyPatch,
+    given: dict[str, str],
+    database: str | None,
+    redis: str,
+) -> None:
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+
+    made = load()
+
+    assert made.redis_url == redis
+    assert database is None or made.database_url == database
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (("DB_HOST", "a"), ("DATABASE_URL", "mysql://me:pa55word@b/db")),
+        (("REDIS_HOST", "a"), ("REDIS_URL", "redis://:pa55word@b:6379/0")),
+    ],
+)
+def test_an_address_and_parts_that_disagree_are_refused(
+    load: Load, monkeypatch: pytest.MonkeyPatch, one: tuple[str, str], other: tuple[str, str]
+) -> None:
+    monkeypatch.setenv(*one)
+    monkeypatch.setenv(*other)
+
+    with pytest.raises(StudioError, match="not both") as caught:
+        load()
+
+    assert "pa55" not in str(caught.value)
+
+
+def test_passwords_of_database_and_redis_show_nowhere(load: Load) -> None:
+    made = load(db_host="db", db_password="pa55/db-word", redis_url="redis://:pa55-redis@h:6379/0")
+
+    assert "pa55" not in repr(made) + str(made)
+    assert {"pa55/db-word", "pa55%2Fdb-word", "pa55-redis"} <= set(made.secret_values)
 
 
 def test_a_slip_in_the_file_is_told(load: Load, env_file: Callable[[str], Path]) -> None:

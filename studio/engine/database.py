@@ -32,6 +32,10 @@ log = logging.getLogger("studio.database")
 T = TypeVar("T")
 PATIENCE_S: Final = 60.0
 """How long a unit of work rides out a database that is away or busy."""
+HURRIED_S: Final = 3.0
+"""How long one rides it out that a person waits for."""
+CLOCK_EVERY_S: Final = 60.0
+"""How often the database's clock is asked: meanwhile ours drifts from it by milliseconds."""
 _MIGRATIONS: Final = Path(__file__).parent / "migrations"
 _LOCK_NAME: Final = "studio-migrate"
 
@@ -58,28 +62,108 @@ class _Sqlite(PooledSqliteDatabase):  # type: ignore[misc]  # playhouse has no t
 class _MySQL(PooledMySQLDatabase):  # type: ignore[misc]  # playhouse has no types
     """MariaDB or MySQL, reading what is committed: fewer gap locks between claiming workers."""
 
+    def __init__(self, where: dict[str, Any], *, mariadb: bool, places: int = 32) -> None:
+        self._where, self._kind = where, mariadb
+        super().__init__(
+            **where,
+            mariadb=mariadb,
+            max_connections=places,
+            stale_timeout=300,
+            timeout=min(10, where["read_timeout"]),
+            autoconnect=False,
+        )
+
+    def impatient(self, patience_s: float) -> _MySQL:
+        """Give the same database, whose connections wait for no answer longer than that."""
+        bounds = {name: max(1, round(patience_s)) for name in ("read_timeout", "write_timeout")}
+        where = self._where | bounds | {"connect_timeout": max(1, round(patience_s / 2))}
+        return _MySQL(where, mariadb=self._kind)
+
     def _initialize_connection(self, conn: Any) -> None:
         with conn.cursor() as cursor:
             cursor.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
 
 
+class _Clock:
+    """The time as a server tells it, kept between two askings by a clock that nobody sets.
+
+    That clock counts while the machine sleeps, where the system has such a one.
+    """
+
+    def __init__(self) -> None:
+        self._base_us: int | None = None
+        self._asked_at = 0.0
+
+    @property
+    def due(self) -> bool:
+        """Tell whether the server should be asked."""
+        return self._base_us is None or _steady_s() - self._asked_at > CLOCK_EVERY_S
+
+    def set_by(self, ask: Callable[[], int]) -> None:
+        """Ask the server; its answer was true in the middle of the round trip."""
+        began = _steady_s()
+        told_us = ask()
+        ended = _steady_s()
+        self._base_us, self._asked_at = told_us + round((ended - began) / 2 * 1e6), ended
+
+    def now_us(self) -> int:
+        """Give UTC epoch microseconds."""
+        if self._base_us is None:
+            return time.time_ns() // 1000
+        return self._base_us + round((_steady_s() - self._asked_at) * 1e6)
+
+
+def _steady_s() -> float:
+    boot: int | None = getattr(time, "CLOCK_BOOTTIME", None)
+    return time.monotonic() if boot is None else time.clock_gettime(boot)
+
+
+def _server_us(connection: Any) -> int:
+    row = connection.execute_sql("SELECT CAST(UNIX_TIMESTAMP(NOW(6)) * 1000000 AS SIGNED)")
+    return int(row.fetchone()[0])
+
+
 class Database:
     """One database and its tables. Methods block: call them in threads, never across an await."""
 
-    def __init__(self, connection: pw.Database, *, patience_s: float = PATIENCE_S) -> None:
+    def __init__(
+        self,
+        connection: pw.Database,
+        *,
+        patience_s: float = PATIENCE_S,
+        write: threading.Lock | None = None,
+    ) -> None:
         self.peewee = connection
         self.lite = isinstance(connection, pw.SqliteDatabase)
         self.tables: Tables = tables(connection)
         self._patience_s = patience_s
         # SQLite has one writer at a time and its own waiting is unfair sleep; ours is a queue.
-        self._write = threading.Lock()
+        self._write = write or threading.Lock()
         self._rest = threading.Event()
+        self._clock = _Clock()
+
+    def hurried(self, patience_s: float = HURRIED_S) -> Database:
+        """Give the same database for those whom a person waits for: it gives up soon.
+
+        Behind a server it has connections of its own, so that a hung one is given up too.
+        """
+        if isinstance(self.peewee, _MySQL):
+            return Database(self.peewee.impatient(patience_s), patience_s=patience_s)
+        return Database(self.peewee, patience_s=patience_s, write=self._write)
+
+    def now_us(self) -> int:
+        """Give the time now, in UTC epoch microseconds, by the one clock that all machines share.
+
+        With SQLite that is this machine's. A server's clock is asked once a minute, while work is
+        done there anyway; the answer is off by half a round trip, far below any lease.
+        """
+        return self._clock.now_us()
 
     def tx(self, work: Callable[[], T]) -> T:
         """Run `work` in one write transaction, again from its start while the database is away.
 
         A COMMIT whose answer was lost may have happened: `work` must bear being run twice.
-        Raises `disk_full`, or `internal` when the database stays away for a minute.
+        Raises `disk_full`, or `database_away` when it stays away for longer than the patience.
         """
         return self._patiently(lambda: self._write_once(work))
 
@@ -100,12 +184,20 @@ class Database:
             # IMMEDIATE: a transaction that reads first and then writes would fail at once.
             with self._write, self.peewee.connection_context(), self.peewee.atomic("IMMEDIATE"):
                 return work()
-        with self.peewee.connection_context(), self.peewee.atomic():
-            return work()
+        with self.peewee.connection_context():
+            self._mind_clock()
+            with self.peewee.atomic():
+                return work()
 
     def _read_once(self, work: Callable[[], T]) -> T:
         with self.peewee.connection_context():
+            self._mind_clock()
             return work()
+
+    def _mind_clock(self) -> None:
+        """Ask a server how late it is, when that was long ago."""
+        if not self.lite and self._clock.due:
+            self._clock.set_by(lambda: _server_us(self.peewee))
 
     def _patiently(self, attempt: Callable[[], T]) -> T:
         pause_s, end = 0.05, time.monotonic() + self._patience_s
@@ -115,8 +207,11 @@ class Database:
             except (pw.OperationalError, pw.InterfaceError, MaxConnectionsExceeded) as error:
                 if _disk_full(error):
                     raise StudioError("disk_full", details=str(error), retryable=True) from error
-                if not passing(error) or time.monotonic() > end:
+                if not passing(error):
                     raise StudioError("internal", details=f"database: {error}") from error
+                if time.monotonic() > end:
+                    details = f"database: {error}"
+                    raise StudioError("database_away", details=details, retryable=True) from error
                 log.warning("the database does not answer, trying again: %s", error)
             self._rest.wait(pause_s * random.random())  # noqa: S311  spreads the retries
             pause_s = min(pause_s * 2, 2.0)
@@ -144,7 +239,7 @@ def open_database(url: str | Path, *, patience_s: float = PATIENCE_S) -> Databas
     """Open the database at a path, `sqlite:///path` or `mysql://user:password@host:port/name`.
 
     MariaDB is told from MySQL by asking it. Raises `settings_invalid` for a URL that cannot be
-    used, and `internal` when the server stays away. Does not migrate: call `migrate`.
+    used, and `database_away` when the server stays away. Does not migrate: call `migrate`.
     """
     text = str(url)
     if isinstance(url, Path) or text.startswith("sqlite:///"):
@@ -188,15 +283,7 @@ def _set_wal(path: Path) -> None:
 def _open_mysql(url: str, patience_s: float) -> Database:
     where = _mysql_place(url)
     mariadb = "mariadb" in _version(url, where, patience_s).lower()
-    connection = _MySQL(
-        **where,
-        mariadb=mariadb,
-        max_connections=32,
-        stale_timeout=300,
-        timeout=10,
-        autoconnect=False,
-    )
-    return Database(connection, patience_s=patience_s)
+    return Database(_MySQL(where, mariadb=mariadb), patience_s=patience_s)
 
 
 def _mysql_place(url: str) -> dict[str, Any]:
@@ -233,7 +320,7 @@ def _version(url: str, where: dict[str, Any], patience_s: float) -> str:
             if error.args[0] not in _PASSING_MYSQL:
                 raise _bad_url(url) from error
             if time.monotonic() > end:
-                raise StudioError("internal", details=f"database: {error}") from error
+                raise StudioError("database_away", details=f"database: {error}") from error
             log.warning("the database does not answer yet: %s", error)
         rest.wait(0.5)
     with connection, connection.cursor() as cursor:

@@ -96,6 +96,7 @@ class Job:
     worker: str = ""
     server: str = ""
     prompt_id: str = ""
+    client_id: str = ""
     cancel_wanted: bool = False
     failure: Failure | None = None
     outputs: tuple[Output, ...] = ()

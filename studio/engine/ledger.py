@@ -48,19 +48,19 @@ class _Turn:
 class Ledger:
     """Creates, claims and moves jobs. Safe in many threads and processes at once.
 
-    `now` gives UTC epoch microseconds. Every method blocks on the database.
+    `now` gives UTC epoch microseconds, by the database's clock unless given. Every method blocks.
     """
 
     def __init__(
         self,
         database: Database,
         *,
-        now: Callable[[], int] = wall_us,
+        now: Callable[[], int] | None = None,
         max_pending: int = 50,
     ) -> None:
         self._db = database
         self._rows = database.tables
-        self._now = now
+        self._now = now or database.now_us
         self._max_pending = max_pending
         self._standing: tuple[int, Mapping[str, _Turn]] = (-_STANDING_US, {})
 
@@ -146,8 +146,10 @@ class Ledger:
         """Lengthen the lease, and learn whether the job is still ours and still wanted."""
         return self._db.tx(lambda: self._beat(claim, lease_s))
 
-    def sent(self, claim: Claim, *, server: str, prompt_id: str) -> bool:
+    def sent(self, claim: Claim, *, server: str, prompt_id: str, client_id: str = "") -> bool:
         """Note which prompt on which server is the job's. Call before the prompt is posted.
+
+        `client_id` is the socket that hears of it, under which another worker may listen later.
 
         A prompt in place of an adopted one that vanished is a new attempt, and counted.
         """
@@ -159,6 +161,7 @@ class Ledger:
                 attempt=Case(None, [(other, job.attempt + 1)], job.attempt),
                 server=server,
                 prompt_id=prompt_id,
+                client_id=client_id,
                 started_us=self._now(),
             )
         )
@@ -210,6 +213,15 @@ class Ledger:
         )
         taken_us = self._db.read(lambda: [int(us) for (us,) in _tuples(query)])
         return median(taken_us) / 1e6 if taken_us else None
+
+    def unwanted(self, claims: Iterable[Claim]) -> set[str]:
+        """Of jobs that are worked on, give the ids of those that their persons want stopped."""
+        asked = [claim.job.job_id for claim in claims]
+        if not asked:
+            return set()
+        job = self._rows.job
+        query = job.select(job.job_id).where(job.job_id.in_(asked), job.cancel_wanted)
+        return self._db.read(lambda: {str(job_id) for (job_id,) in _tuples(query)})
 
     def inputs_in_use(self) -> set[str]:
         """Give the input references of every job that has not ended: these are never cleaned."""
@@ -453,7 +465,11 @@ class Ledger:
         row = self._row(claim.job.job_id, None, lock=True)
         if row.cancel_wanted and not (keep_prompt and row.prompt_id):
             return self._end(claim, State.CANCELLED)
-        columns: dict[str, object] = {} if keep_prompt else {"prompt_id": "", "server": ""}
+        columns: dict[str, object] = {} if keep_prompt else {
+            "prompt_id": "",
+            "client_id": "",
+            "server": "",
+        }
         if not count:
             columns |= self._uncounted(claim, row)
         return self._change(
@@ -667,6 +683,7 @@ def _job(row: JobRow, outputs: tuple[Output, ...] = ()) -> Job:
         worker=str(row.worker),
         server=str(row.server),
         prompt_id=str(row.prompt_id),
+        client_id=str(row.client_id),
         cancel_wanted=bool(row.cancel_wanted),
         failure=_failure(row),
         outputs=outputs,

@@ -47,6 +47,7 @@ class JobRow(pw.Model):
     worker = pw.CharField(max_length=255, default="")
     server = pw.CharField(max_length=255, default="")
     prompt_id = pw.CharField(max_length=64, default="")
+    client_id = pw.CharField(max_length=64, default="")
     cancel_wanted = pw.BooleanField(default=False)
     failure_code = pw.CharField(max_length=64, null=True)
     failure_params = pw.JSONField(null=True)
@@ -72,6 +73,19 @@ class OutputRow(pw.Model):
     height_px = pw.IntegerField(default=0)
 
 
+class WorkerRow(pw.Model):
+    """A process that runs jobs, as it last told. `servers` is what it says of its ComfyUIs."""
+
+    worker = pw.CharField(max_length=255, primary_key=True)
+    host = pw.CharField(max_length=255)
+    pid = pw.BigIntegerField()
+    started_us = pw.BigIntegerField()
+    seen_us = pw.BigIntegerField()
+    places = pw.IntegerField()
+    running = pw.IntegerField()
+    servers = pw.JSONField()
+
+
 class ChoreRow(pw.Model):
     """When a chore is due next, so that of many processes one does it."""
 
@@ -87,6 +101,7 @@ class Tables:
     job: type[JobRow]
     output: type[OutputRow]
     chore: type[ChoreRow]
+    worker: type[WorkerRow]
 
 
 def tables(database: pw.Database) -> Tables:
@@ -108,5 +123,9 @@ def tables(database: pw.Database) -> Tables:
         class Meta:
             table_name = "chore"
 
-    database.bind([Person, Job, Output, Chore])
-    return Tables(person=Person, job=Job, output=Output, chore=Chore)
+    class Worker(WorkerRow):
+        class Meta:
+            table_name = "worker"
+
+    database.bind([Person, Job, Output, Chore, Worker])
+    return Tables(person=Person, job=Job, output=Output, chore=Chore, worker=Worker)

@@ -42,10 +42,14 @@ UNFIT_WAIT_S: Final = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """How long a claim is ours without a word, and how often we say the word. Seconds."""
+    """How long a claim is ours without a word, and how often we say the word. Seconds.
+
+    `wish_s` is how often the rows are asked for wishes to cancel.
+    """
 
     lease_s: float = 30.0
     beat_s: float = 10.0
+    wish_s: float = 0.8
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -118,6 +122,11 @@ class Runner:
             run.life.stop()
         if self._heart is not None:
             self._heart.join(timeout=5)
+
+    @property
+    def running(self) -> int:
+        """Count the jobs that are worked on here."""
+        return len(self._alive())
 
     def pump(self) -> bool:
         """Claim the best job and run it to its end; tell whether there was one to run."""
@@ -410,13 +419,31 @@ class Runner:
             return list(self._runs)
 
     def _beat(self) -> None:
-        while not self._stopped.wait(self._lease.beat_s):
+        beat_at = self._clock() + self._lease.beat_s
+        while not self._stopped.wait(min(self._lease.wish_s, self._lease.beat_s)):
+            self._look_for_wishes()
+            if self._clock() < beat_at:
+                continue
+            beat_at = self._clock() + self._lease.beat_s
             for run in self._alive():
                 try:
                     self._renew(run)
                 except Exception:
                     # The heart's edge: a database away for a moment must not stop the others.
                     log.exception("heartbeat failed", extra=run.tags)
+
+    def _look_for_wishes(self) -> None:
+        """See in the rows whose person wants it stopped: the bus may not reach us."""
+        runs = self._alive()
+        try:
+            unwanted = self._ledger.unwanted(run.claim for run in runs)
+        except Exception:
+            # The heart's edge, as below: the wish is still in the row at the next look.
+            log.exception("could not look for wishes to cancel")
+            return
+        for run in runs:
+            if run.job.job_id in unwanted and not run.life.cancel_wanted:
+                run.life.want_cancel()
 
     def _renew(self, run: Run) -> None:
         beat = self._ledger.beat(run.claim, lease_s=self._lease.lease_s)

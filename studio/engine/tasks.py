@@ -173,6 +173,7 @@ class Doorbell:
             return
         try:
             self._pump()
+            self._came_back()
         except RedisError as error:
             self._try_again_at = self._clock() + _BACK_S
             self._went_away(error)
@@ -258,7 +259,6 @@ class Doorbell:
                 if self._consumer is not None and self._clock() >= health_at:
                     health_at = self._clock() + self._health_s
                     self._consumer.check_worker_health()
-                self._came_back()
             except RedisError as error:
                 self._went_away(error)
             except Exception:

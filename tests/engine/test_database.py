@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -7,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,10 +18,14 @@ from playhouse.migrations import Runner
 
 from studio.engine import database as module
 from studio.engine.database import Database, migrate, open_database
+from studio.engine.jobs import NewJob
+from studio.engine.ledger import Ledger
 from studio.errors import StudioError
+from tests.servers import MariaDB
 
 T = TypeVar("T")
 HOUSE = Path(__file__).parents[2]
+ALL = sorted(path.stem for path in module._MIGRATIONS.glob("0*.py"))
 MIGRATE = """
 import sys
 from studio.engine.database import migrate, open_database
@@ -45,9 +51,60 @@ def count(database: Database) -> int:
     return database.read(database.tables.person.select().count)
 
 
+NEW = NewJob(
+    job_id="",
+    person="anna",
+    tab="text_to_image",
+    workflow="text_to_image",
+    values={"prompt": "a cat"},
+)
+
+
+def old_rows(database: Database) -> None:
+    """Write what the first version wrote: a completed job, and one whose worker died."""
+    ask = database.peewee.execute_sql
+    person = {"person": "anna", "created_us": 1, "last_served_us": 1}
+    job = {
+        "person": "anna",
+        "tab": "text_to_image",
+        "workflow": "text_to_image",
+        "form": json.dumps({"prompt": "一隻貓 🐈"}, ensure_ascii=False),
+        "seed": str(2**64 - 1),
+        "inputs": "[]",
+        "attempt": 1,
+        "adoptions": 0,
+        "fence": 1,
+        "lease_us": 0,
+        "due_us": 0,
+        "worker": "w",
+        "server": "gpu",
+        "cancel_wanted": 0,
+        "created_us": 1,
+        "started_us": 2,
+    }
+    done = job | {"job_id": "old-done", "state": "completed", "prompt_id": "q", "ended_us": 5}
+    left = job | {"job_id": "old-left", "state": "pending", "prompt_id": "p", "ended_us": 0}
+    output = {
+        "job_id": "old-done",
+        "fence": 1,
+        "position": 0,
+        "node": "9",
+        "kind": "image",
+        "name": "001.png",
+        "path": "x/001.png",
+        "mime": "image/png",
+        "size_bytes": 10,
+        "width_px": 8,
+        "height_px": 8,
+    }
+    for table, row in (("person", person), ("job", done), ("job", left), ("output", output)):
+        marks = ", ".join(["?" if database.lite else "%s"] * len(row))
+        ask(f"INSERT INTO {table} ({', '.join(row)}) VALUES ({marks})", tuple(row.values()))  # noqa: S608
+
+
 class TestMigrations:
     def test_a_second_run_does_nothing(self, empty: Database) -> None:
-        assert migrate(empty) == ["0001_first"]
+        assert migrate(empty) == ALL
         assert migrate(empty) == []
 
     def test_processes_that_start_at_once_apply_each_once(
@@ -71,7 +128,7 @@ class TestMigrations:
 
         assert ready == ["ready\n"] * 4
         assert [process.returncode for process in starters] == [0] * 4, told
-        assert sorted(out.strip() for out, _ in told) == ["['0001_first']", *["[]"] * 3]
+        assert sorted(out.strip() for out, _ in told) == [str(ALL), *["[]"] * 3]
 
     @pytest.mark.parametrize("done", [1, 3, 6, 9, 12])
     def test_one_that_was_cut_off_half_way_goes_on_where_it_was(
@@ -99,12 +156,29 @@ class TestMigrations:
         add = empty.tables.person.insert(person="anna", created_us=1)
         assert empty.tx(add.execute) is not None
 
+    def test_a_studio_of_the_first_schema_keeps_all_it_has(self, empty: Database) -> None:
+        empty.read(lambda: Runner(empty.peewee, str(module._MIGRATIONS)).up("0001_first"))
+        empty.tx(lambda: old_rows(empty))
+
+        done = migrate(empty)
+
+        assert done == ALL[1:]
+        ledger = Ledger(empty)
+        ended = ledger.get("old-done", person="anna")
+        assert (ended.seed, ended.values["prompt"]) == ("18446744073709551615", "一隻貓 🐈")
+        assert [output.name for output in ended.outputs] == ["001.png"]
+        claim = ledger.claim("w")
+        assert claim is not None
+        assert (claim.job.job_id, claim.job.prompt_id, claim.job.client_id) == ("old-left", "p", "")
+        assert ledger.create(replace(NEW, job_id="new")).job_id == "new"
+
     def test_the_models_are_the_tables(self, database: Database) -> None:
         for model in (
             database.tables.person,
             database.tables.job,
             database.tables.output,
             database.tables.chore,
+            database.tables.worker,
         ):
             table = model._meta.table_name
             found = database.read(lambda name=table: database.peewee.get_columns(name))  # type: ignore[misc]
@@ -222,14 +296,14 @@ class TestSqlite:
         waiter.peewee._pragmas[:] = [("busy_timeout", 50)]
         error = holder.tx(hold)
 
-        assert (error.code, "locked" in error.details) == ("internal", True)
+        assert (error.code, "locked" in error.details) == ("database_away", True)
         holder.close()
         waiter.close()
 
 
 class TestMariaDB:
     def test_units_of_work_ride_out_a_killed_server(
-        self, own_mariadb: object, new_server_url: Callable[[], str]
+        self, own_mariadb: MariaDB, new_server_url: Callable[[], str]
     ) -> None:
         database = open_database(new_server_url(), patience_s=40)
         migrate(database)
@@ -254,8 +328,8 @@ class TestMariaDB:
         with ThreadPoolExecutor(4) as pool:
             workers = [pool.submit(keep_writing, number) for number in range(4)]
             wait_for(lambda: count(database) > 20)
-            own_mariadb.kill()  # type: ignore[attr-defined]
-            own_mariadb.start()  # type: ignore[attr-defined]
+            own_mariadb.kill()
+            own_mariadb.start()
             before = count(database)
             wait_for(lambda: count(database) > before + 20)
             stop.set()
@@ -264,8 +338,61 @@ class TestMariaDB:
         assert count(database) == written
         database.close()
 
-    def test_ids_compare_exactly_and_words_as_people_read_them(self, mariadb: object) -> None:
-        database = open_database(mariadb.new_database())  # type: ignore[attr-defined]
+    def test_who_is_waited_for_gives_up_within_seconds(
+        self, own_mariadb: MariaDB, new_server_url: Callable[[], str]
+    ) -> None:
+        patient = open_database(new_server_url(), patience_s=30)
+        migrate(patient)
+        hurried = patient.hurried(1.0)
+
+        for strike, mend in (
+            (own_mariadb.pause, own_mariadb.go_on),
+            (own_mariadb.kill, own_mariadb.start),
+        ):
+            assert count(hurried) == 0
+            strike()
+            began = time.monotonic()
+            with pytest.raises(StudioError) as caught:
+                count(hurried)
+            assert (caught.value.code, caught.value.status) == ("database_away", 503)
+            assert time.monotonic() - began < 5
+            mend()
+            assert count(patient) == 0
+
+        hurried.close()
+        patient.close()
+
+    def test_the_time_is_the_servers_however_wrong_this_machines_clock_is(
+        self, mariadb: MariaDB, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        database = open_database(mariadb.new_database())
+        true_us = time.time_ns() // 1000
+        monkeypatch.setattr(time, "time_ns", lambda: 1_000)
+        monkeypatch.setattr(time, "time", lambda: 0.000001)
+
+        before = database.now_us()
+        database.read(lambda: None)
+        after = database.now_us()
+
+        assert before == 1
+        assert abs(after - true_us) < 2_000_000
+        database.close()
+
+    def test_the_servers_clock_is_asked_seldom(self, mariadb: MariaDB) -> None:
+        database = open_database(mariadb.new_database())
+        asked: list[str] = []
+        database.peewee.query_hooks.append(
+            lambda event: asked.append(event.sql) if "UNIX_TIMESTAMP" in event.sql else None
+        )
+        for _ in range(20):
+            database.read(lambda: None)
+            database.tx(lambda: None)
+
+        assert len(asked) == 1
+        database.close()
+
+    def test_ids_compare_exactly_and_words_as_people_read_them(self, mariadb: MariaDB) -> None:
+        database = open_database(mariadb.new_database())
         migrate(database)
         for name in ("anna", "Anna", "anna ", "🍣", "🍺"):
             database.tx(lambda name=name: add_person(database, name))  # type: ignore[misc]
@@ -273,8 +400,8 @@ class TestMariaDB:
         assert count(database) == 5
         database.close()
 
-    def test_a_wrong_password_is_told_at_once_and_not_shown(self, mariadb: object) -> None:
-        url = mariadb.new_database().replace("p%40ss", "secret")  # type: ignore[attr-defined]
+    def test_a_wrong_password_is_told_at_once_and_not_shown(self, mariadb: MariaDB) -> None:
+        url = mariadb.new_database().replace("p%40ss", "secret")
 
         with pytest.raises(StudioError) as caught:
             open_database(url)
@@ -284,8 +411,8 @@ class TestMariaDB:
 
 
 @pytest.fixture
-def new_server_url(own_mariadb: object) -> Callable[[], str]:
-    return own_mariadb.new_database  # type: ignore[attr-defined, no-any-return]
+def new_server_url(own_mariadb: MariaDB) -> Callable[[], str]:
+    return own_mariadb.new_database
 
 
 def wait_for(true: Callable[[], bool], timeout_s: float = 30.0) -> None:

@@ -438,6 +438,7 @@ class TestRedisAway:
         own_redis.go_on()
         assert bell.stop(1)
 
+    @pytest.mark.parametrize("queue", ["sqlite"], indirect=True)
     def test_jobs_of_the_time_without_redis_are_done_when_it_is_back_and_empty(
         self, make: Make, own_redis: RedisServer, house: House
     ) -> None:
@@ -455,6 +456,7 @@ class TestRedisAway:
 
         house.until(lambda: house.done == 10)
 
+    @pytest.mark.parametrize("queue", ["sqlite"], indirect=True)
     def test_a_stop_without_redis_is_quick(
         self, make: Make, own_redis: RedisServer, house: House
     ) -> None:
