@@ -17,12 +17,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from studio.engine.bus import Bus
-from studio.engine.comfy.fleet import Fleet
+from studio.engine.comfy.fleet import STARTING, Fleet
 from studio.engine.jobs import Job, NewJob, News, Output, State
 from studio.engine.ledger import Ledger
 from studio.engine.media import InputFile, Media, thumbnail
 from studio.engine.reporter import SEQ_PER_ATTEMPT
-from studio.engine.roster import Roster, Worker
 from studio.engine.stocks import ServerReport, Stocks
 from studio.engine.store import Store
 from studio.engine.tasks import Doorbell
@@ -80,7 +79,6 @@ class Desk:
         stocks: Stocks,
         store: Store,
         doorbell: Doorbell,
-        roster: Roster,
         prompt_max_chars: int,
         rng: random.Random | None = None,
         new_id: Callable[[], str] = lambda: str(uuid.uuid4()),
@@ -93,7 +91,6 @@ class Desk:
         self._stocks = stocks
         self._store = store
         self._doorbell = doorbell
-        self._roster = roster
         self._prompt_max_chars = prompt_max_chars
         self._rng = rng or random.SystemRandom()
         self._new_id = new_id
@@ -218,6 +215,10 @@ class Desk:
         """Count the jobs of everybody that wait for a worker."""
         return self._ledger.waiting()
 
+    def why_waiting(self, language: str = DEFAULT) -> str:
+        """Say why no server takes a job now, server by server; empty when one does."""
+        return self._fleet.why_none(language=language)
+
     def choices(
         self, tab: str, parameter: str, language: str = DEFAULT
     ) -> Sequence[tuple[str, str]]:
@@ -229,10 +230,6 @@ class Desk:
         if field.picks:
             return form.model_choices(self._fleet.choices, language, name=parameter)
         return [(name, name) for name in self._fleet.choices(field.folder or "")]
-
-    def workers(self) -> Sequence[Worker]:
-        """Tell which processes run jobs, those that answer first; each tells every 10 s."""
-        return self._roster.workers()
 
     def servers(self) -> Sequence[ServerView]:
         """Tell how the ComfyUI servers are."""
@@ -314,11 +311,17 @@ class Desk:
         latest = self._bus.latest(job_id)
         if job.state is State.PENDING:
             lacks = self._stocks.waits(job_id, job.workflow, job.values)
-            phase = "phase.waiting_fit" if lacks else "phase.waiting"
+            phase = "phase.waiting_fit" if lacks else self._waiting_phase()
             return replace(_as_news(job), phase=phase, position=self._ledger.ahead_of(job_id) + 1)
         if job.state is State.PROCESSING and latest and latest.state is State.PROCESSING:
             return latest
         return _as_news(job)
+
+    def _waiting_phase(self) -> str:
+        """Say why a job waits: for its turn, or for any server to be there."""
+        servers = self._fleet.views()
+        looking = any(server.online or server.reason == STARTING for server in servers)
+        return "phase.waiting" if looking else "phase.offline"
 
 
 def _thumbnail_of(kept: Path, output: Output) -> Path:
@@ -359,6 +362,8 @@ def _later(row: News, heard: News) -> News:
         return replace(
             row, seq=max(row.seq, heard.seq + 1), fraction=max(row.fraction, heard.fraction)
         )
+    if row.state is heard.state is State.PENDING:
+        return replace(row, seq=max(row.seq, heard.seq))  # it knows place and reason of the wait
     return row if row.seq >= heard.seq else heard
 
 

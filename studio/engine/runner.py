@@ -19,7 +19,7 @@ from studio.engine.bus import Bus
 from studio.engine.comfy import refusals
 from studio.engine.comfy.client import ComfyClient, RunRecord
 from studio.engine.comfy.events import Failed, OutputFile
-from studio.engine.comfy.fleet import Fleet, Server
+from studio.engine.comfy.fleet import Fleet, Server, Slot
 from studio.engine.comfy.refusals import is_out_of_memory
 from studio.engine.jobs import Claim, Failure, Job, Output, State
 from studio.engine.ledger import Ledger
@@ -28,16 +28,53 @@ from studio.engine.progress import Progress
 from studio.engine.reporter import Reporter
 from studio.engine.stocks import Stocks
 from studio.engine.store import Draft, Store
-from studio.engine.watcher import Life, Pace, Stale, Stopping, Watcher, Why
+from studio.engine.watcher import Elsewhere, Life, Pace, Stale, Stopping, Watcher, Why
 from studio.engine.workflow.binding import bind
 from studio.engine.workflow.catalog import Catalog
-from studio.engine.workflow.graph import titles
+from studio.engine.workflow.graph import model_files, titles
 from studio.errors import StudioError
 
 log = logging.getLogger("studio.runner")
 
 UNFIT_WAIT_S: Final = 2.0
 """How long a job rests that only servers without a free slot can run."""
+
+
+_TURNS_AWAY: Final = frozenset({"server_away", "server_answer", "server_forbidden"})
+
+
+class TurnedAway(Exception):  # noqa: N818  a turn of the story, not an error that people meet
+    """A server did not take the job. `prompt_id` is empty when it was not even asked."""
+
+    def __init__(self, error: StudioError, prompt_id: str) -> None:
+        super().__init__(str(error))
+        self.error = error
+        self.prompt_id = prompt_id
+
+
+class Unwanted(Exception):  # noqa: N818  likewise
+    """The person does not want to wait for files whose server is away."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Nurse:
+    """What a watcher tells and asks about its server's health."""
+
+    fleet: Fleet
+    server: str
+    unfit: Callable[[], Mapping[str, object]]
+
+    def silent(self) -> None:
+        """Let the server have nothing more for now."""
+        self.fleet.silent(self.server)
+
+    def speaks(self) -> None:
+        """Let it have jobs again."""
+        self.fleet.well(self.server)
+
+    def replaced(self) -> bool:
+        """Tell whether another server could do the job."""
+        return self.fleet.another(self.server, refuse=self.unfit())
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,9 +142,11 @@ class Runner:
         self._today = today
         self._new_id = new_id
         self._runs: set[Run] = set()
+        self._abandoned: set[tuple[str, str]] = set()
         self._lock = threading.Lock()
         self._stopped = threading.Event()
         self._heart: threading.Thread | None = None
+        fleet.on_change(self._call_off)
 
     def start(self) -> None:
         """Begin the heartbeat that keeps the leases of this process."""
@@ -138,44 +177,37 @@ class Runner:
                 skip = self._stocks.hopeless(slot.server)
                 claim = self._ledger.claim(self._worker, lease_s=self._lease.lease_s, skip=skip)
                 if claim is not None:
-                    self._place(claim, slot.server)
+                    self.run(claim, slot)
                     return True
             if not skip:
                 return False  # nothing waits, for this server or any other
             barren.add(slot.server.name)
         return False
 
-    def _place(self, claim: Claim, server: Server) -> None:
-        """Run a claim on this server, or on another where this one cannot run its values."""
-        job = claim.job
-        unfit = {} if job.prompt_id else self._stocks.unfit(job.workflow, job.values)
-        if server.name not in unfit:
-            self.run(claim, server)
-            return
-        slot = self._fleet.take(refuse=unfit)
-        if slot is None:
-            # Its turn comes again soon: a fit server may be free then, or another process's is.
-            self._ledger.give_back(claim, keep_prompt=False, count=False, wait_s=UNFIT_WAIT_S)
-            return
-        with slot:
-            self.run(claim, slot.server)
-
-    def run(self, claim: Claim, server: Server) -> None:
-        """Carry one claim to an end state, or give it back."""
+    def run(self, claim: Claim, slot: Slot) -> None:
+        """Carry one claim to an end state, or give it back; `slot` is traded for a better one."""
         with self._living(claim) as run:
             log.info("job starts, attempt %d", run.job.attempt, extra=run.tags)
             try:
-                self._carry(run, server)
+                self._carry(run, slot)
             except Stale:
                 log.warning("the lease was lost: another worker has the job", extra=run.tags)
             except Stopping:
                 self._give_back(run, keep_prompt=True, count=False)
+            except Elsewhere as gone:
+                log.warning("its server is gone: to another one", extra=run.tags)
+                self._abandon(run.report.last.server, gone.prompt_id)
+                self._give_back(run, keep_prompt=False, count=True)
 
-    def _carry(self, run: Run, server: Server) -> None:
+    def _carry(self, run: Run, slot: Slot) -> None:
         try:
-            self._journey(run, server)
-        except (Stale, Stopping):
+            self._journey(run, slot)
+        except (Stale, Stopping, Elsewhere):
             raise
+        except Unwanted:
+            self._end(run, State.CANCELLED)
+        except TurnedAway as turned:
+            self._turned_away(run, turned)
         except StudioError as error:
             self._troubled(run, error)
         except Exception:
@@ -185,24 +217,40 @@ class Runner:
 
     # The journey --------------------------------------------------------------------------
 
-    def _journey(self, run: Run, server: Server) -> None:
-        if run.job.prompt_id and self._adopt(run):
-            return
+    def _journey(self, run: Run, slot: Slot) -> None:
+        if run.job.prompt_id:
+            kept = self._fleet.adopt(run.job.server)
+            if kept is None:
+                log.warning("server %s is no longer ours: anew", run.job.server, extra=run.tags)
+            else:
+                slot.release()  # that one is of no use here
+                slot = kept
+                with kept:
+                    if self._adopt(run, kept.server):
+                        return
+                    self._send(run, kept)
+                return
+        self._send(run, slot)
+
+    def _send(self, run: Run, slot: Slot) -> None:
+        """Begin a new prompt on the server that will do best."""
         if run.life.cancel_wanted:
             self._end(run, State.CANCELLED)
             return
-        self._attempt(run, server)
+        models = model_files(self._bound(run, {ref: ref for ref in run.job.inputs}, None))
+        place = self._fleet.trade(slot, refuse=self._unfit(run), models=models)
+        if place is None:
+            # Its turn comes again soon: a fit server may be free then, or another process's is.
+            self._give_back(run, keep_prompt=False, count=False, wait_s=UNFIT_WAIT_S)
+            return
+        with place:
+            self._attempt(run, place.server)
 
-    def _adopt(self, run: Run) -> bool:
+    def _unfit(self, run: Run) -> Mapping[str, object]:
+        return self._stocks.unfit(run.job.workflow, run.job.values)
+
+    def _adopt(self, run: Run, server: Server) -> bool:
         """Take over the prompt of an earlier attempt; False when it is to be sent anew."""
-        slot = self._fleet.adopt(run.job.server)
-        if slot is None:
-            log.warning("server %s is no longer ours: anew", run.job.server, extra=run.tags)
-            return False
-        with slot:
-            return self._adopt_on(run, slot.server)
-
-    def _adopt_on(self, run: Run, server: Server) -> bool:
         run.report.on(server.name)
         prompt = self._bound(run, {ref: ref for ref in run.job.inputs}, None)
         prompt_id = run.job.prompt_id
@@ -215,6 +263,7 @@ class Runner:
                 report=run.report,
                 progress=self._progress(run, prompt),
                 pace=self._pace,
+                nurse=self._nurse(run, server),
                 adopted=True,
                 clock=self._clock,
             )
@@ -233,8 +282,9 @@ class Runner:
         client = server.client
         run.report.on(server.name)
         run.report.phase("phase.uploading")
-        files = {ref: self._upload(run, client, ref) for ref in run.job.inputs}
-        prompt = self._bound(run, files, client)
+        with self._turning_away():
+            files = {ref: self._upload(run, client, ref) for ref in run.job.inputs}
+            prompt = self._bound(run, files, client)
         prompt_id = self._new_id()
         with client.listen(prompt_id) as listener, run.life.woken_through(listener):
             watcher = Watcher(
@@ -245,11 +295,14 @@ class Runner:
                 report=run.report,
                 progress=self._progress(run, prompt),
                 pace=self._pace,
+                nurse=self._nurse(run, server),
                 clock=self._clock,
             )
             if not self._ledger.sent(run.claim, server=server.name, prompt_id=prompt_id):
                 raise Stale
-            self._submit(run, client, prompt, prompt_id, watcher)
+            with self._turning_away(prompt_id):
+                self._submit(run, client, prompt, prompt_id, watcher)
+            self._fleet.ran(server.name, model_files(prompt))
             record = watcher.watch()
         if record is None:
             self._vanished(run, watcher.why_unknown)
@@ -259,6 +312,19 @@ class Runner:
             self._attempt(run, server, freed=True)
         else:
             self._finish(run, client, record, prompt)
+
+    @contextmanager
+    def _turning_away(self, prompt_id: str = "") -> Iterator[None]:
+        """Tell a server that does not take a job from one that fails it: nothing has run yet."""
+        try:
+            yield
+        except StudioError as error:
+            if error.code not in _TURNS_AWAY:
+                raise
+            raise TurnedAway(error, prompt_id) from error
+
+    def _nurse(self, run: Run, server: Server) -> _Nurse:
+        return _Nurse(self._fleet, server.name, lambda: self._unfit(run))
 
     def _upload(self, run: Run, client: ComfyClient, ref: str) -> str:
         """Bring one input to the server under a name made of its content."""
@@ -307,6 +373,7 @@ class Runner:
     ) -> None:
         """Turn the server's record into the job's end."""
         if record.outcome == "success":
+            self._fleet.well(run.report.last.server)
             self._end(run, State.COMPLETED, outputs=self._keep(run, client, record))
         elif record.outcome == "interrupted":
             self._end(run, State.CANCELLED)
@@ -341,6 +408,8 @@ class Runner:
             except StudioError as error:
                 if error.code != "server_away":
                     raise
+                if run.life.cancel_wanted:
+                    raise Unwanted from error
                 run.report.phase("phase.server_away")
                 self._stopped.wait(self._pace.away_look_s)
             else:
@@ -353,6 +422,43 @@ class Runner:
             self._end(run, State.CANCELLED)
         else:
             self._give_back(run, keep_prompt=False, count=why is Why.FORGOTTEN)
+
+    def _turned_away(self, run: Run, turned: TurnedAway) -> None:
+        """Let a server rest that did not take the job, and another one have it, if there is one.
+
+        A server that is away costs no attempt. The others do: no job goes round for ever.
+        """
+        server, error = run.report.last.server, turned.error
+        self._fleet.ails(server)
+        if turned.prompt_id:
+            self._abandon(server, turned.prompt_id)  # an answer of 504 may hide one that was taken
+        if error.code == "server_away":
+            self._give_back(run, keep_prompt=False, count=False)
+        elif self._fleet.another(server, refuse=self._unfit(run)):
+            log.warning("turned away by %s: %s", server, error, extra=run.tags)
+            self._give_back(run, keep_prompt=False, count=True)
+        else:
+            self._end(run, State.FAILED, failure=_as_failure(error))
+
+    def _abandon(self, server: str, prompt_id: str) -> None:
+        """Remember a prompt that must not run any more, and stop it if its server answers."""
+        with self._lock:
+            self._abandoned.add((server, prompt_id))
+        self._call_off()
+
+    def _call_off(self) -> None:
+        """Stop the abandoned prompts on every server that is there."""
+        online = {server.name: server for server in self._fleet.usable()}
+        with self._lock:
+            waiting = [pair for pair in self._abandoned if pair[0] in online]
+        for name, prompt_id in waiting:
+            try:
+                online[name].client.cancel(prompt_id)
+            except StudioError as error:
+                log.warning("an abandoned prompt may still run on %s: %s", name, error)
+                continue
+            with self._lock:
+                self._abandoned.discard((name, prompt_id))
 
     def _troubled(self, run: Run, error: StudioError) -> None:
         """Another server, or this one later, may do what this one could not; else it is the end."""
@@ -391,9 +497,9 @@ class Runner:
         log.info("job %s%s", state.value, reason, extra=run.tags)
         run.report.ended(state)
 
-    def _give_back(self, run: Run, *, keep_prompt: bool, count: bool) -> None:
-        """Let the next claimer have it."""
-        if self._ledger.give_back(run.claim, keep_prompt=keep_prompt, count=count):
+    def _give_back(self, run: Run, *, keep_prompt: bool, count: bool, wait_s: float = 0.0) -> None:
+        """Let the next claimer have it, not before `wait_s` seconds."""
+        if self._ledger.give_back(run.claim, keep_prompt=keep_prompt, count=count, wait_s=wait_s):
             log.info("job given back", extra=run.tags)
             run.report.waits()
 

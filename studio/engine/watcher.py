@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
-from typing import assert_never
+from typing import Protocol, assert_never
 
 from studio.engine.comfy.client import ComfyClient, Listener, RunRecord, StandingKind
 from studio.engine.comfy.events import (
@@ -49,6 +49,27 @@ class Stopping(Exception):  # noqa: N818  likewise
     """This process is going down: hand the job over with its prompt, for the next to adopt."""
 
 
+class Elsewhere(Exception):  # noqa: N818  likewise
+    """The server has been away for too long with this prompt, and another one can do the job."""
+
+    def __init__(self, prompt_id: str) -> None:
+        super().__init__(prompt_id)
+        self.prompt_id = prompt_id
+
+
+class Nurse(Protocol):
+    """What a watcher tells and asks about the health of the server it watches."""
+
+    def silent(self) -> None:
+        """Hear that the server says nothing of a prompt it runs."""
+
+    def speaks(self) -> None:
+        """Hear that a silent server speaks again."""
+
+    def replaced(self) -> bool:
+        """Tell whether another server could do the job."""
+
+
 @dataclass(frozen=True, slots=True)
 class Pace:
     """How often the watcher looks up, and how patient it is. All in seconds."""
@@ -58,7 +79,9 @@ class Pace:
     away_look_s: float = 2.0
     end_patience_s: float = 10.0
     cancel_again_s: float = 3.0
-    quiet_s: float = 30.0
+    silent_s: float = 40.0
+    gone_s: float = 60.0
+    log_every_s: float = 60.0
     time_limit_s: float = 3600.0
 
 
@@ -130,6 +153,7 @@ class Watcher:
         report: Reporter,
         progress: Progress,
         pace: Pace,
+        nurse: Nurse,
         adopted: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -140,6 +164,7 @@ class Watcher:
         self._report = report
         self._progress = progress
         self._pace = pace
+        self._nurse = nurse
         self._clock = clock
         self._frames_missed = adopted
         self._unsure = adopted
@@ -149,6 +174,8 @@ class Watcher:
         self._away_since: float | None = None
         self._running_since: float | None = None
         self._looked_at = float("-inf")
+        self._word_at = self._logged_at = clock()
+        self._silent = False
         self._cancel_sent_at: float | None = None
         self._outputs: list[NodeOutput] = []
         self._failed: Failed | None = None
@@ -162,13 +189,15 @@ class Watcher:
     def watch(self) -> RunRecord | None:
         """Return the server's record of the end, or None when it knows nothing of the prompt.
 
-        Raises `Stale`, `Stopping`, and `time_limit` after having asked for the run's end.
+        Raises `Stale`, `Stopping`, `Elsewhere`, and `time_limit` after having asked for the end.
         """
         ask = self._frames_missed
         while True:
             self._life.mind()
             self._mind_cancel()
             self._mind_limit()
+            self._mind_gone()
+            self._log_now_and_then()
             if ask or self._records_due():
                 known, record = self._ask_records()
                 if not known or record is not None:
@@ -196,6 +225,7 @@ class Watcher:
             case Queued():
                 return not self._started and self._quiet_for(self._pace.queue_look_s)
             case Preview():
+                self._speaks()
                 self._report.preview(event)
                 return False
             case Lost():
@@ -211,10 +241,12 @@ class Watcher:
                 self._how_it_ends(event)
                 return False
             case Started() | Cached() | NodeStarted() | NodeProgress() | NodeFinished():
+                self._speaks()
                 self._works()
                 self._advance(event)
                 return False
             case NodeOutput():
+                self._speaks()
                 self._outputs.append(event)
                 self._advance(event)
                 return False
@@ -274,9 +306,13 @@ class Watcher:
                 return True, standing.record
             case StandingKind.RUNNING:
                 self._works()
+                self._mind_silence()
             case StandingKind.QUEUED:
                 self._unsure = False
-                self._report.phase("phase.queued", position=standing.position)
+                if standing.position:
+                    self._word_at = self._clock()  # another's turn: nothing to be heard of ours
+                if not self._mind_silence():
+                    self._report.phase("phase.queued", position=standing.position)
             case StandingKind.UNKNOWN:
                 return self._unknown()
         return True, None
@@ -294,6 +330,28 @@ class Watcher:
             outcome=self._ended_how, outputs=tuple(self._outputs), failed=self._failed
         )
 
+    def _mind_silence(self) -> bool:
+        """Notice a server that holds our prompt at its front, and says and does nothing.
+
+        It may be loading a large model; a dead worker thread looks just the same. So it is shown,
+        and gets no more jobs meanwhile, but its prompt is waited for: it may still complete. The
+        frames of an adopted prompt go to the socket of who sent it: no silence can be told there.
+        """
+        if self._deaf or self._clock() - self._word_at < self._pace.silent_s:
+            return False
+        if not self._silent:
+            log.warning("ComfyUI says nothing of prompt %s, which it holds", self._prompt_id)
+        self._silent = True
+        self._nurse.silent()
+        self._report.phase("phase.silent")
+        return True
+
+    def _speaks(self) -> None:
+        self._word_at = self._clock()
+        if self._silent:
+            self._silent = False
+            self._nurse.speaks()
+
     def _went_away(self) -> None:
         self._away_since = self._away_since or self._clock()
         self._report.phase("phase.server_away")
@@ -305,6 +363,7 @@ class Watcher:
         if self._running_since is not None:
             self._running_since += self._clock() - self._away_since
         self._away_since = None
+        self._word_at = self._clock()
         self._report.progress(self._progress.view(self._clock()))
 
     # Wishes and limits --------------------------------------------------------------------
@@ -321,6 +380,28 @@ class Watcher:
         if self._clock() - since > self._pace.time_limit_s:
             self._stop_prompt()
             raise StudioError("time_limit", minutes=round(self._pace.time_limit_s / 60))
+
+    def _mind_gone(self) -> None:
+        """Give up on a server that is gone while another one can do the job.
+
+        Nobody can know whether a prompt on a server that does not answer will complete. Mostly the
+        process is dead, and its queue with it: ComfyUI keeps that in memory alone. Should it be
+        the network, the prompt may complete there unseen; then it is cancelled as soon as the
+        server is back, and its result is never taken, since the job's row names another prompt by
+        then. A prompt that is known to have completed never comes this way: `_over_since` is set.
+        """
+        away, cancelled = self._away_since, self._life.cancel_wanted
+        if away is None or cancelled or self._over_since is not None:
+            return
+        if self._clock() - away >= self._pace.gone_s and self._nurse.replaced():
+            raise Elsewhere(self._prompt_id)
+
+    def _log_now_and_then(self) -> None:
+        """Log how a long job stands."""
+        now = self._clock()
+        if now - self._logged_at >= self._pace.log_every_s:
+            self._logged_at = now
+            self._report.log()
 
     def _stop_prompt(self) -> None:
         """Stop our own prompt on the server, again every few seconds: a deaf node hears late."""

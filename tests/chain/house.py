@@ -69,6 +69,7 @@ class House:
 @contextmanager
 def opened(folder: Path, **settings: Any) -> Iterator[House]:
     """Build, start and stop a studio in `folder`."""
+    pace = settings.pop("pace", None)
     studio = build(
         load(
             env_file=None,
@@ -77,7 +78,8 @@ def opened(folder: Path, **settings: Any) -> Iterator[House]:
             log_dir=folder / "logs",
             workflows_dir=settings.pop("workflows_dir", PROJECT / "workflows"),
             **settings,
-        )
+        ),
+        **({"pace": pace} if pace else {}),
     )
     studio.start()
     try:

@@ -29,6 +29,8 @@ FILE_INPUTS: Final[Mapping[str, str]] = {
     "LoadVideo": "file",
 }
 
+_MODEL_SUFFIXES: Final = (".safetensors", ".sft", ".gguf", ".ckpt", ".pt", ".pth", ".bin")
+
 
 @dataclass(frozen=True, slots=True)
 class Target:
@@ -102,6 +104,16 @@ def titles(prompt: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
         node: str((body.get("_meta") or {}).get("title") or body["class_type"])
         for node, body in prompt.items()
     }
+
+
+def model_files(prompt: Mapping[str, Mapping[str, Any]]) -> frozenset[str]:
+    """Give the names of the model files a prompt loads, without folders: what a server holds."""
+    return frozenset(
+        value.replace("\\", "/").rpartition("/")[2]
+        for node in prompt.values()
+        for value in node["inputs"].values()
+        if isinstance(value, str) and value.lower().endswith(_MODEL_SUFFIXES)
+    )
 
 
 def order(prompt: Mapping[str, Mapping[str, Any]]) -> list[str]:
