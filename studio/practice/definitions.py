@@ -27,6 +27,7 @@ _MODEL_INPUTS: Final[Mapping[tuple[str, str], str]] = {
     ("CLIPVisionLoader", "clip_name"): "clip_vision",
     ("AudioEncoderLoader", "audio_encoder_name"): "audio_encoders",
     ("UpscaleModelLoader", "model_name"): "upscale_models",
+    ("LoadBackgroundRemovalModel", "bg_removal_name"): "background_removal",
 }
 _FILE_INPUTS: Final[Mapping[tuple[str, str], frozenset[str]]] = {
     ("LoadImage", "image"): PICTURES,
@@ -39,7 +40,20 @@ _FILE_INPUTS: Final[Mapping[tuple[str, str], frozenset[str]]] = {
 @cache
 def recorded() -> Mapping[str, Definition]:
     """Read the definitions kept in the package. Shared: copy before you change."""
-    text = resources.files(__package__).joinpath("object_info.json").read_text("utf-8")
+    return _read("object_info.json")
+
+
+@cache
+def later() -> Mapping[str, Definition]:
+    """Read the definitions of nodes that came after the recorded version.
+
+    Nobody here recorded them: they follow the documentation of these nodes. Copy before a change.
+    """
+    return _read("object_info_newer.json")
+
+
+def _read(name: str) -> dict[str, Definition]:
+    text = resources.files(__package__).joinpath(name).read_text("utf-8")
     nodes: dict[str, Definition] = json.loads(text)
     return nodes
 
@@ -47,15 +61,16 @@ def recorded() -> Mapping[str, Definition]:
 class Definitions:
     """The recorded definitions with what this server's folders hold at the moment of asking."""
 
-    def __init__(self, folders: Folders) -> None:
+    def __init__(self, folders: Folders, *, newer: bool = False) -> None:
         self._folders = folders
+        self._nodes = {**recorded(), **later()} if newer else recorded()
 
     def __contains__(self, class_type: object) -> bool:
-        return class_type in recorded()
+        return class_type in self._nodes
 
     def get(self, class_type: str) -> Definition:
         """Give one definition with fresh lists. Raises KeyError."""
-        node = recorded()[class_type]
+        node = self._nodes[class_type]
         lists = self._lists(class_type)
         if not lists:
             return node
@@ -66,7 +81,7 @@ class Definitions:
 
     def every(self) -> dict[str, Definition]:
         """Give all definitions, as `/object_info` does."""
-        return {class_type: self.get(class_type) for class_type in recorded()}
+        return {class_type: self.get(class_type) for class_type in self._nodes}
 
     def _lists(self, class_type: str) -> dict[str, list[str]]:
         wanted: dict[str, Callable[[], list[str]]] = {}

@@ -144,7 +144,7 @@ class PracticeServer:
         self.folders = Folders(self._folder.resolve(), self._models)
         self.folders.make()
         self.folders.wipe_temp()
-        self.definitions = Definitions(self.folders)
+        self.definitions = Definitions(self.folders, newer=self.newer)
 
     def _new_worker(self) -> Worker:
         return Worker(

@@ -11,11 +11,13 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+import requests
 from PIL import Image
 
 from studio.practice import PracticeServer, draw
-from studio.practice.nodes import masks, pixels, sizes
+from studio.practice.nodes import masks, models, pixels, sizes
 from studio.practice.nodes.scale import bytes_of, floats, scale
+from studio.practice.nodes.values import NodeError
 from tests.contract.talk import Talker
 
 RGB = np.random.default_rng(1).random((1, 6, 8, 3), np.float32)
@@ -534,9 +536,64 @@ GRAPHS = sorted((Path(__file__).parents[2] / "workflows").glob("*.json"))
 
 @pytest.mark.parametrize("path", GRAPHS, ids=[path.stem for path in GRAPHS])
 def test_every_node_of_our_graphs_is_known(path: Path) -> None:
-    from studio.practice.definitions import recorded
+    from studio.practice.definitions import later, recorded
 
     graph = json.loads(path.read_text("utf-8"))
 
-    unknown = {one["class_type"] for one in graph.values()} - set(recorded())
+    unknown = {one["class_type"] for one in graph.values()} - set(recorded()) - set(later())
     assert unknown == set()
+
+
+# blur, words, and what only a newer ComfyUI has
+
+
+def test_a_blur_spreads_a_point_as_a_bell_and_keeps_its_sum() -> None:
+    point = np.zeros((1, 9, 9, 3), np.float32)
+    point[0, 4, 4] = 1.0
+
+    blurred = pixels.image_blur(point, blur_radius=2, sigma=0.5)
+
+    bell = np.exp(-np.array([1.0, 0.25, 0, 0.25, 1.0]) / 0.5)
+    bell /= bell.sum()
+    assert np.allclose(blurred[0, 2:7, 2:7, 0], np.outer(bell, bell), atol=1e-6)
+    assert blurred.sum() == pytest.approx(3.0, rel=1e-5)
+
+
+def test_a_blur_leaves_an_even_picture_and_refuses_one_smaller_than_its_radius() -> None:
+    assert np.allclose(pixels.image_blur(flat(0.3, 8, 8), 7, 1.0), 0.3)
+    with pytest.raises(NodeError, match="Padding size"):
+        pixels.image_blur(flat(0.3, 8, 8), 8, 1.0)
+
+
+def test_words_are_joined_by_their_delimiter(talker: Talker) -> None:
+    graph = {
+        "both": node("StringConcatenate", string_a="a cat", string_b="ink", delimiter=", "),
+        "show": node("PreviewAny", source=["both", 0]),
+    }
+
+    entry, _ = talker.run(graph, "me")
+
+    assert entry["outputs"]["show"]["text"] == ["a cat, ink"]
+
+
+def test_only_the_newer_profile_knows_the_newer_nodes() -> None:
+    from studio.practice.definitions import later
+
+    for profile, known in (("0.8.0", False), ("newer", True)):
+        with PracticeServer(profile=profile, pace_s=0) as server:
+            told = requests.get(f"{server.url}/object_info", timeout=10).json()
+            assert [name in told for name in later()] == [known] * len(later())
+
+
+def test_the_front_of_a_picture_is_a_soft_ellipse() -> None:
+    class Idle:
+        pace_s = 0.0
+
+        def work(self, seconds: float) -> None:
+            assert seconds == 0
+
+    mask = models.remove_background(Idle(), flat(0.5, 40, 60))  # type: ignore[arg-type]
+
+    assert mask.shape == (1, 40, 60)
+    assert (mask[0, 20, 30], mask[0, 0, 0]) == (1.0, 0.0)
+    assert len(np.unique(mask)) > 10

@@ -305,6 +305,35 @@ def wan_sound_extend(positive: Words, negative: Words, video_latent: Latent, len
     return Result((positive, negative, latent))
 
 
+@node("WanInfiniteTalkToVideo")
+def wan_infinite_talk(
+    model: Handle,
+    positive: Words,
+    negative: Words,
+    width: int,
+    height: int,
+    length: int,
+    motion_frame_count: int,
+    start_image: Picture | None = None,
+    previous_frames: Picture | None = None,
+) -> Result:
+    """Give a latent for the next piece, and how many of its frames repeat those before."""
+    latent = Latent(width // 8 * 8, height // 8 * 8, 1, _time(length), pixels=start_image)
+    repeated = motion_frame_count if previous_frames is not None else 0
+    return Result((model, positive, negative, latent, repeated))
+
+
+@node("RemoveBackground")
+def remove_background(ctx: Context, image: Picture) -> Mask:
+    """Take a soft ellipse in the middle for what stands in front."""
+    ctx.work(ctx.pace_s)
+    batch, height, width = image.shape[:3]
+    rows, columns = np.linspace(-1, 1, height)[:, None], np.linspace(-1, 1, width)[None, :]
+    away = np.sqrt((rows / 0.85) ** 2 + (columns / 0.7) ** 2)
+    front = np.clip((1 - away) * 8 + 0.5, 0, 1).astype(np.float32)
+    return np.repeat(front[None], batch, axis=0)
+
+
 def _time(length: int) -> int:
     return (length - 1) // 4 + 1
 

@@ -81,6 +81,31 @@ def image_invert(image: Picture) -> Picture:
     return 1 - floats(image)
 
 
+@node("ImageBlur")
+def image_blur(image: Picture, blur_radius: int, sigma: float) -> Picture:
+    """Blur with a bell curve; `sigma` is in parts of the radius, and edges are mirrored."""
+    source = floats(image)
+    height, width = source.shape[1:3]
+    if blur_radius >= min(height, width):
+        raise NodeError(
+            "RuntimeError",
+            "Argument #4: Padding size should be less than the corresponding input dimension, "
+            f"but got: padding ({blur_radius}, {blur_radius}) at dimension 3 of input",
+        )
+    weights = np.exp(-(np.linspace(-1, 1, 2 * blur_radius + 1) ** 2) / (2 * sigma * sigma))
+    weights /= weights.sum()
+    for axis, side in ((1, height), (2, width)):
+        room = [(0, 0)] * 4
+        room[axis] = (blur_radius, blur_radius)
+        padded = np.pad(source, room, mode="reflect")
+        parts = (
+            weight * np.take(padded, range(at, at + side), axis=axis)
+            for at, weight in enumerate(weights)
+        )
+        source = sum(parts, start=np.zeros_like(source)).astype(np.float32)
+    return source
+
+
 @node("ImageBatch")
 def image_batch(image1: Picture, image2: Picture) -> Picture:
     """Put two batches behind each other; the second takes the first one's size."""

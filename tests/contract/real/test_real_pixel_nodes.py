@@ -241,3 +241,13 @@ def test_text_chunks_of_a_saved_png_are_the_same(both: Both) -> None:
 
     assert texts[0] == texts[1]
     assert set(texts[0]) >= {"prompt", "workflow"}
+
+
+@pytest.mark.parametrize("sigma", [0.3, 0.5, 1.0])
+def test_image_blur_gives_the_same_pixels(both: Both, sigma: float) -> None:
+    prompt: Prompt = {"load": node("LoadImage", image="noise.png")}
+    for radius in (1, 4, 31):
+        prompt[f"r{radius}"] = node("ImageBlur", image=["load", 0], blur_radius=radius, sigma=sigma)
+        saved(prompt, f"r{radius}")
+
+    hold_together(*both(prompt, {"noise.png": encoded(noise(70, 45))}))
