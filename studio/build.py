@@ -6,20 +6,22 @@ Holds no logic of its own, and nobody below imports it.
 from __future__ import annotations
 
 import logging
-import os
 import socket
 import time
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Final
 
 from studio.engine.accounts import Guests
-from studio.engine.bus import MemoryBus
+from studio.engine.bus import Bus, MemoryBus
+from studio.engine.bus_redis import RedisBus
 from studio.engine.comfy.client import ComfyClient
 from studio.engine.comfy.fleet import Fleet
 from studio.engine.database import Database, migrate, open_database
 from studio.engine.desk import Desk
 from studio.engine.ledger import Ledger
 from studio.engine.media import Media
+from studio.engine.roster import Roster, name_of_this_process
 from studio.engine.runner import Runner
 from studio.engine.sole import SoleUse
 from studio.engine.stocks import Stocks
@@ -44,43 +46,54 @@ class Studio:
 
     settings: Settings
     database: Database
+    hurried: Database
     catalog: Catalog
     ledger: Ledger
-    bus: MemoryBus
+    bus: Bus
     media: Media
     store: Store
     fleet: Fleet
     stocks: Stocks
     runner: Runner
     doorbell: Doorbell
+    roster: Roster
     desk: Desk
     guests: Guests
     practice: PracticeServer | None
-    sole_use: SoleUse
+    sole_use: SoleUse | None
 
     def start(self) -> None:
         """Open sockets and start threads: ComfyUI clients, workers, heartbeat, sweeper."""
         if self.practice is not None:
             self.practice.start()
-        if self.settings.studio_workers and self.sole_use.take():
-            self.ledger.reap(even_live=True)  # a killed process left them: nobody else has them
+        self.bus.start()
+        if self.settings.studio_workers and self.sole_use is not None:
+            # A killed process left its leases: alone here, we know that nobody else has them.
+            self.sole_use.join(lambda: self.ledger.reap(even_live=True))
         self.fleet.start()
         self.stocks.start()
         if self.settings.studio_workers:
             self.runner.start()
+            self.roster.start()
             self.doorbell.start(self.settings.studio_workers)
             self.doorbell.ring()
 
-    def stop(self) -> None:
-        """Hand running jobs over, close everything."""
+    def stop(self, grace_s: float = 0.0) -> None:
+        """Let jobs end for so many seconds, hand over those that still run, close everything."""
+        if grace_s:
+            self.doorbell.stop(grace_s)
         self.runner.stop()
         self.doorbell.stop(grace_s=5)
+        self.roster.stop()
         self.stocks.stop()
         self.fleet.stop()
         if self.practice is not None:
             self.practice.stop()
+        self.bus.stop()
+        self.hurried.close()
         self.database.close()
-        self.sole_use.free()
+        if self.sole_use is not None:
+            self.sole_use.leave()
 
 
 def build(settings: Settings, *, pace: Pace | None = None) -> Studio:
@@ -92,8 +105,10 @@ def build(settings: Settings, *, pace: Pace | None = None) -> Studio:
     migrate(database)
     secret = settings.studio_secret.get_secret_value()
     catalog = catalogs.load(settings.workflows_dir)
+    hurried = database.hurried()
     ledger = Ledger(database, max_pending=settings.max_pending_per_person)
-    bus = MemoryBus()
+    bus: Bus = RedisBus(settings.redis_url) if settings.redis_url else MemoryBus()
+    name = name_of_this_process()
     media = Media(
         settings.data_dir / "inputs",
         max_bytes=settings.max_upload_mb * MB,
@@ -112,11 +127,11 @@ def build(settings: Settings, *, pace: Pace | None = None) -> Studio:
         media=media,
         bus=bus,
         stocks=stocks,
-        worker=f"{socket.gethostname()}-{os.getpid()}",
+        worker=name,
         pace=replace(pace or Pace(), time_limit_s=settings.time_limit_s),
     )
     doorbell = Doorbell(
-        settings.data_dir / "queue.db",
+        settings.redis_url or settings.data_dir / "queue.db",
         runner.pump,
         waiting=ledger.waiting,
         free_slots=lambda: fleet.free_slots,
@@ -127,15 +142,23 @@ def build(settings: Settings, *, pace: Pace | None = None) -> Studio:
     fleet.on_change(doorbell.ring)
     stocks.on_change(doorbell.ring)
     _add_chores(doorbell, store, media, ledger)
+    roster = Roster(
+        hurried,
+        name,
+        places=settings.studio_workers,
+        running=lambda: runner.running,
+        servers=lambda: [view.name for view in fleet.views() if view.online],
+    )
     desk = Desk(
         catalog=catalog,
-        ledger=ledger,
+        ledger=Ledger(hurried, max_pending=settings.max_pending_per_person),
         media=media,
         bus=bus,
         fleet=fleet,
         stocks=stocks,
         store=store,
         doorbell=doorbell,
+        roster=roster,
         prompt_max_chars=settings.prompt_max_chars,
     )
     for broken in catalog.broken:
@@ -143,6 +166,7 @@ def build(settings: Settings, *, pace: Pace | None = None) -> Studio:
     return Studio(
         settings=settings,
         database=database,
+        hurried=hurried,
         catalog=catalog,
         ledger=ledger,
         bus=bus,
@@ -152,11 +176,18 @@ def build(settings: Settings, *, pace: Pace | None = None) -> Studio:
         stocks=stocks,
         runner=runner,
         doorbell=doorbell,
+        roster=roster,
         desk=desk,
         guests=Guests(secret),
         practice=practice,
-        sole_use=SoleUse(settings.data_dir),
+        sole_use=_sole_use(settings.database_url),
     )
+
+
+def _sole_use(database_url: str) -> SoleUse | None:
+    """Tell who else works on this database: only a file's users are all on this machine."""
+    kind, _, path = database_url.partition(":///")
+    return SoleUse(Path(path).parent) if kind == "sqlite" else None
 
 
 def _practice(settings: Settings, catalog: Catalog, port: int) -> PracticeServer:

@@ -22,6 +22,7 @@ from studio.engine.jobs import Job, NewJob, News, Output, State
 from studio.engine.ledger import Ledger
 from studio.engine.media import InputFile, Media, thumbnail
 from studio.engine.reporter import SEQ_PER_ATTEMPT
+from studio.engine.roster import Roster, Worker
 from studio.engine.stocks import ServerReport, Stocks
 from studio.engine.store import Store
 from studio.engine.tasks import Doorbell
@@ -79,6 +80,7 @@ class Desk:
         stocks: Stocks,
         store: Store,
         doorbell: Doorbell,
+        roster: Roster,
         prompt_max_chars: int,
         rng: random.Random | None = None,
         new_id: Callable[[], str] = lambda: str(uuid.uuid4()),
@@ -91,6 +93,7 @@ class Desk:
         self._stocks = stocks
         self._store = store
         self._doorbell = doorbell
+        self._roster = roster
         self._prompt_max_chars = prompt_max_chars
         self._rng = rng or random.SystemRandom()
         self._new_id = new_id
@@ -230,6 +233,10 @@ class Desk:
         if field.picks:
             return form.model_choices(self._fleet.choices, language, name=parameter)
         return [(name, name) for name in self._fleet.choices(field.folder or "")]
+
+    def workers(self) -> Sequence[Worker]:
+        """Tell which processes run jobs, those that answer first; each tells every 10 s."""
+        return self._roster.workers()
 
     def servers(self) -> Sequence[ServerView]:
         """Tell how the ComfyUI servers are."""
