@@ -25,6 +25,7 @@ from studio.engine.workflow.catalog import Tab
 from studio.engine.workflow.manifest import Kind, Parameter
 from studio.errors import StudioError
 from studio.tabs.asking import Asker, asker_of, told
+from studio.tabs.follow import news_of
 from studio.tabs.parts import Parts
 from studio.tabs.pictures import Uploads
 from studio.tabs.tab import tell
@@ -125,10 +126,11 @@ class Programs:
     async def _followed(self, asker: Asker, job: Job, progress: gr.Progress) -> Any:
         """Yield at least once a second; the last is the result. Raises what a person would read."""
         try:
-            async for news in self._desk.follow(asker.person, job.job_id):
-                tell(progress, news, asker.language)
-                if not news.state.ended:
-                    yield [], info(job, news.state)
+            async with aclosing(news_of(self._desk, asker.person, job.job_id)) as heard:
+                async for news in heard:
+                    tell(progress, news, asker.language)
+                    if not news.state.ended:
+                        yield [], info(job, news.state)
         except asyncio.CancelledError:
             # `job.cancel()` arrives as this, and so does the end of the server, which is no wish.
             if not self.closing:
@@ -177,7 +179,8 @@ class Programs:
         stand = info(job)
         if job.state.ended:
             return stand
-        news = await anext(self._desk.follow(asker.person, job_id))
+        async with aclosing(news_of(self._desk, asker.person, job_id)) as heard:
+            news = await anext(heard)
         return stand | standing(news)
 
     async def cancel(self, job_id: str, request: gr.Request) -> Info:

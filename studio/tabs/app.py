@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import os
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -28,7 +29,7 @@ from studio.web.site import site
 
 ASSETS: Final = Path(__file__).parent / "assets"
 FOLLOWERS: Final = 1000
-"""Gradio's slots for events of the whole app: each open page that watches a job takes one."""
+"""Gradio's slots for events of the whole app: each page that watches a job takes one."""
 
 CACHE_SWEEP_S: Final = 3600
 CACHE_KEEP_S: Final = 24 * 3600
@@ -37,13 +38,14 @@ CACHE_KEEP_S: Final = 24 * 3600
 _KINDS: Final = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 _TICK: Final = """
 const tick = () => { if (!document.hidden) trigger('tick'); };
+window.studio.tick = tick;
 setInterval(tick, 5000);
 document.addEventListener('visibilitychange', tick);
 """
 
 
 class StudioBlocks(gr.Blocks):
-    """Blocks whose `launch()` brings look, languages, routes, identity and the studio's own life."""
+    """Blocks whose `launch()` brings look, languages, routes, identity and the studio's life."""
 
     def __init__(self, parts: Parts) -> None:
         # Gradio's own place is shared by all users of the machine; this one is ours alone.
@@ -57,6 +59,7 @@ class StudioBlocks(gr.Blocks):
         )
         self.parts = parts
         self.words = Words()
+        self._fault: Exception | None = None
         self._handed: set[str] = set()
         self.temp_file_sets.append(self._handed)
         self.programs = Programs(parts, self.folder, self._handed)
@@ -68,7 +71,13 @@ class StudioBlocks(gr.Blocks):
         options = self._defaults() | given
         options["max_threads"] = max(FOLLOWERS, options["max_threads"])
         options["app_kwargs"] = self._site() | (given.get("app_kwargs") or {})
-        return super().launch(**options)
+        try:
+            return super().launch(**options)
+        except OSError:
+            # Gradio takes every failed start for a busy port.
+            if self._fault is not None:
+                raise self._fault from None
+            raise
 
     def _defaults(self) -> dict[str, Any]:
         settings = self.parts.settings
@@ -99,12 +108,19 @@ class StudioBlocks(gr.Blocks):
         return site(
             parts.desk,
             parts.guests,
-            start=parts.start,
+            start=self._start,
             stop=self._stop,
             look=look(),
             pictures=SAMPLES,
             language=parts.settings.studio_language,
         )
+
+    def _start(self) -> None:
+        try:
+            self.parts.start()
+        except Exception as fault:
+            self._fault = fault
+            raise
 
     def _stop(self) -> None:
         """From here on a cancelled follower means that the server ends, and no wish."""
@@ -169,10 +185,16 @@ class Page:
             "queue": False,
         }
         fields = [component for page in self._tabs for component in page.form.components]
+        stamp = f"{zlib.crc32(' '.join(str(field.elem_id) for field in fields).encode()):x}"
         for page in self._tabs:
             page.wire()
         restored = self._demo.load(
-            None, fields, fields, js=_RESTORE, show_progress="hidden", api_visibility="private"
+            None,
+            fields,
+            fields,
+            js=f"(...held) => window.studio.restore('{stamp}', held)",
+            show_progress="hidden",
+            api_visibility="private",
         )
         arrival = [output for page in self._tabs for output in page.arrival]
         restored.then(self.arrive, None, [*self._house_parts, *arrival], **quiet)
@@ -181,7 +203,7 @@ class Page:
             [changed(component) for component in fields],
             None,
             fields,
-            js=_KEEP,
+            js=f"(...held) => window.studio.keep('{stamp}', held)",
             show_progress="hidden",
             api_visibility="private",
         )
@@ -246,8 +268,6 @@ class Page:
 
 
 _MARK: Final = "studio-assets/mark.svg"
-_RESTORE: Final = "(...held) => window.studio ? window.studio.restore(held) : held"
-_KEEP: Final = "(...held) => window.studio && window.studio.keep(held)"
 
 
 def _mark_of(servers: Sequence[ServerView]) -> str:

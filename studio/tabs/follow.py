@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, cast
 
 from studio.engine.desk import Desk
 from studio.engine.jobs import Job, News, State
@@ -19,7 +19,7 @@ from studio.engine.jobs import Job, News, State
 FRAME_EVERY_S: Final = 0.2
 """At most five frames a second; news is newest-only, so nothing that lasts is missed."""
 
-LIST_EVERY_S: Final = 1.0
+LIST_EVERY_S: Final = 2.0
 """How often the list of running jobs is read anew while something runs."""
 
 
@@ -77,15 +77,33 @@ async def follow(desk: Desk, person: str, tab: str, watch: Watch) -> AsyncGenera
 
     At least one frame a second, so that a page that left is noticed. Raises StudioError.
     """
+    unended: set[str] = set()
     while True:
         watch.poked = False
         jobs = await asyncio.to_thread(desk.running, person, tab)
+        for gone in unended - _ids(jobs):  # ended while another was in focus
+            row = await asyncio.to_thread(desk.job, person, gone)
+            if row.state is not State.CANCELLED:
+                yield Frame(row, _last_news(row), jobs_beside(row, jobs), done=True)
+        unended = _ids(jobs)
         job = focus(jobs)
         if job is None:
             return
         async with aclosing(_follow_one(desk, job, jobs, watch)) as frames:
             async for frame in frames:
+                unended |= _ids(frame.others)
+                if frame.done:
+                    unended.discard(frame.job.job_id)
                 yield frame
+
+
+def _ids(jobs: Sequence[Job]) -> set[str]:
+    return {job.job_id for job in jobs}
+
+
+def _last_news(job: Job) -> News:
+    """Say of a job that ended unwatched what its row knows."""
+    return News(job.job_id, job.person, 0, job.state, fraction=1.0)
 
 
 async def _follow_one(
@@ -95,28 +113,36 @@ async def _follow_one(
     now = asyncio.get_running_loop().time
     shown: bytes | None = None
     listed_at, first = now(), True
-    async for news in desk.follow(job.person, job.job_id):
-        if news.state.ended:
-            row = await asyncio.to_thread(desk.job, job.person, job.job_id)
-            yield Frame(row, news, _without(jobs, job), first=first, done=True)
-            return
-        if watch.poked or now() - listed_at >= LIST_EVERY_S:
-            watch.poked, listed_at = False, now()
-            jobs = await asyncio.to_thread(desk.running, job.person, job.tab)
-            if news.state is State.PENDING and _overtaken(job, jobs):
+    async with aclosing(news_of(desk, job.person, job.job_id)) as heard:
+        async for news in heard:
+            if news.state.ended:
+                row = await asyncio.to_thread(desk.job, job.person, job.job_id)
+                jobs = await asyncio.to_thread(desk.running, job.person, job.tab)
+                yield Frame(row, news, jobs_beside(job, jobs), first=first, done=True)
                 return
-        fresh = news.preview is not None and news.preview is not shown
-        shown = news.preview or shown
-        yield Frame(job, news, _without(jobs, job), first=first, fresh=fresh)
-        first = False
-        await asyncio.sleep(FRAME_EVERY_S)
+            if watch.poked or now() - listed_at >= LIST_EVERY_S:
+                watch.poked, listed_at = False, now()
+                before, jobs = jobs, await asyncio.to_thread(desk.running, job.person, job.tab)
+                if _ids(before) - _ids(jobs) or _overtaken(job, jobs):
+                    return
+            fresh = news.preview is not None and news.preview is not shown
+            shown = news.preview or shown
+            yield Frame(job, news, jobs_beside(job, jobs), first=first, fresh=fresh)
+            first = False
+            await asyncio.sleep(FRAME_EVERY_S)
+
+
+def news_of(desk: Desk, person: str, job_id: str) -> AsyncGenerator[News, None]:
+    """Give the desk's news as what they are: a generator, to be closed by who leaves early."""
+    return cast("AsyncGenerator[News, None]", desk.follow(person, job_id))
 
 
 def _overtaken(job: Job, jobs: Sequence[Job]) -> bool:
     """Tell whether another job works while this one still waits."""
-    best = focus(jobs)
-    return best is not None and best.job_id != job.job_id
+    working = _ids([other for other in jobs if other.state is State.PROCESSING])
+    return bool(working) and job.job_id not in working
 
 
-def _without(jobs: Sequence[Job], job: Job) -> tuple[Job, ...]:
+def jobs_beside(job: Job, jobs: Sequence[Job]) -> tuple[Job, ...]:
+    """List the others of some jobs."""
     return tuple(other for other in jobs if other.job_id != job.job_id)

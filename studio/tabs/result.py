@@ -64,11 +64,17 @@ def status(news: News | None, others: Sequence[Job], language: str) -> str:
     label = attribute(texts.text("page.progress", language))
     return (
         f'<div class="studio-now" data-state="{state}">'
-        f'<div class="studio-line" role="status"><strong>{left}</strong><span>{right}</span></div>'
+        f'<div class="studio-line"><strong>{left}</strong><span>{right}</span></div>'
+        f'<span class="studio-heard" role="status">{_heard(news, language)}</span>'
         f'<div class="studio-bar" role="progressbar" aria-label="{label}" aria-valuemin="0"'
         f' aria-valuemax="100" aria-valuenow="{percent}"><i style="width:{percent}%"></i></div>'
         f"{_waiting(others, language)}</div>"
     )
+
+
+def _heard(news: News | None, language: str) -> str:
+    """Say what a screen reader tells by itself: the state, which changes seldom."""
+    return say("page.ready" if news is None else f"state.{news.state}", language)
 
 
 def _line(news: News | None, language: str) -> tuple[str, str]:
@@ -196,7 +202,8 @@ def _completed(job: Job, language: str) -> str:
         first.width_px / first.height_px if first.width_px and first.height_px else ratio_of(job)
     )
     tiles = "".join(_tile(job, output, language) for output in more)
-    grid = f'<div class="studio-more">{tiles}</div>' if tiles else ""
+    shape = f"--columns:{min(len(more), 4)};--ratio:{ratio:.4f}"
+    grid = f'<div class="studio-more" style="{shape}">{tiles}</div>' if tiles else ""
     canvas = _canvas(ratio, _shown(job, first, language, small=False))
     return _stage("completed", canvas, grid + _meta(job, language), job=job.job_id)
 

@@ -31,6 +31,10 @@ _ACTS: Final = """element.addEventListener('click', (event) => {
   if (button && acts.includes(button.dataset.act)) {
     trigger(button.dataset.act, { ...button.dataset });
   }
+});
+watch('value', () => {
+  const now = element.querySelector('.studio-now');
+  if (now && ['completed', 'failed', 'cancelled'].includes(now.dataset.state)) window.studio.tick();
 });"""
 
 

@@ -28,9 +28,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def chromium() -> Iterator[Browser]:
     """One Chromium for all tests."""
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path="/usr/bin/chromium", args=ARGUMENTS
-        )
+        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=ARGUMENTS)
         yield browser
         browser.close()
 
@@ -38,9 +36,9 @@ def chromium() -> Iterator[Browser]:
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """A page on a practice ComfyUI, one for all tests of a file."""
-    with PracticeServer(pace_s=0.03, models=MODELS) as practice:
-        with served(tmp_path_factory.mktemp("site"), practice) as site:
-            yield site
+    practice = PracticeServer(pace_s=0.03, models=MODELS)
+    with practice, served(tmp_path_factory.mktemp("site"), practice) as site:
+        yield site
 
 
 @pytest.fixture(autouse=True)

@@ -22,9 +22,7 @@ def practice(site: Site) -> PracticeServer:
     return site.practice
 
 
-def test_generate_shows_a_preview_then_the_picture(
-    ann: Person, practice: PracticeServer
-) -> None:
+def test_generate_shows_a_preview_then_the_picture(ann: Person, practice: PracticeServer) -> None:
     practice.faults.hold("sampler", step=4)
     seed = ann.order("a lighthouse")
     preview = ann.part("stage").locator("img.studio-preview")
@@ -36,7 +34,12 @@ def test_generate_shows_a_preview_then_the_picture(
     stage = ann.sees_result()
 
     expect(stage.locator(".studio-seed")).to_have_text(seed)
-    assert stage.locator("img.studio-picture").first.evaluate("image => image.decode().then(() => image.naturalWidth)") == 1024
+    assert (
+        stage.locator("img.studio-picture").first.evaluate(
+            "image => image.decode().then(() => image.naturalWidth)"
+        )
+        == 1024
+    )
     expect(ann.part("now").locator(".studio-bar")).to_have_attribute("aria-valuenow", "100.0")
     assert ann.strangers == []
 
@@ -63,9 +66,7 @@ def test_a_reload_in_mid_job_finds_it_again_with_its_progress(
     assert len(ann.jobs()) == 1
 
 
-def test_another_tab_of_the_same_browser_follows_too(
-    ann: Person, practice: PracticeServer
-) -> None:
+def test_another_tab_of_the_same_browser_follows_too(ann: Person, practice: PracticeServer) -> None:
     other = Person(ann.site, ann.page.context.new_page())
     practice.faults.hold("sampler", step=4)
 
@@ -77,9 +78,7 @@ def test_another_tab_of_the_same_browser_follows_too(
     expect(ann.sees_result().locator(".studio-seed")).to_have_text(seed)
 
 
-def test_closing_the_page_changes_nothing(
-    ann: Person, practice: PracticeServer
-) -> None:
+def test_closing_the_page_changes_nothing(ann: Person, practice: PracticeServer) -> None:
     practice.faults.hold("sampler", step=4)
     seed = ann.order()
     practice.wait_for("progress:4")
@@ -250,7 +249,7 @@ def test_an_example_fills_the_form(ann: Person) -> None:
 
 
 def test_a_prompt_is_shown_as_text_and_never_run(ann: Person) -> None:
-    ann.order("<img src=x onerror=\"window.broken=1\"> ${window.broken=2} `x`")
+    ann.order('<img src=x onerror="window.broken=1"> ${window.broken=2} `x`')
     ann.sees_result()
     ann.reload()
     ann.sees_result()
@@ -311,9 +310,7 @@ def test_each_tab_keeps_its_own_fields_and_result(ann: Person) -> None:
     expect(ann.part("stage").locator(".studio-seed")).to_have_text(seed)
 
 
-def test_another_person_sees_none_of_it(
-    ann: Person, page: Page, open_browser: OpenBrowser
-) -> None:
+def test_another_person_sees_none_of_it(ann: Person, page: Page, open_browser: OpenBrowser) -> None:
     ann.order()
     picture = ann.sees_result().locator("img.studio-picture").get_attribute("src")
 

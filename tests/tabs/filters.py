@@ -1,4 +1,4 @@
-"""What Gradio 6.31 itself warns of: not ours to mend, and as errors they would stop its handlers."""
+"""What Gradio 6.31 itself warns of: not ours to mend, and as errors it would stop handlers."""
 
 from __future__ import annotations
 

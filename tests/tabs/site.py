@@ -69,10 +69,8 @@ async def _launched(studio: Studio) -> tuple[StudioBlocks, str]:
 
 
 @contextmanager
-def served(
-    folder: Path, practice: PracticeServer | None = None, **settings: Any
-) -> Iterator[Site]:
-    """Serve a studio on a practice ComfyUI; without one it is in practice mode, or as `settings` say.
+def served(folder: Path, practice: PracticeServer | None = None, **settings: Any) -> Iterator[Site]:
+    """Serve a studio on a practice ComfyUI; without one in practice mode, or as `settings` say.
 
     Gradio keeps its folder by an environment name, which is given back at the end.
     """

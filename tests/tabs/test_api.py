@@ -1,4 +1,4 @@
-"""Programs: endpoints by name, files in and out, progress, cancel, and what stays closed to them."""
+"""Programs: endpoints by name, files in and out, progress, cancel, and what stays closed."""
 
 from __future__ import annotations
 

@@ -18,6 +18,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """A page on a practice ComfyUI, one for all tests of a file."""
-    with PracticeServer(pace_s=0.01, models=MODELS) as practice:
-        with served(tmp_path_factory.mktemp("site"), practice) as site:
-            yield site
+    practice = PracticeServer(pace_s=0.01, models=MODELS)
+    with practice, served(tmp_path_factory.mktemp("site"), practice) as site:
+        yield site

@@ -38,7 +38,9 @@ def test_who_asks_for_neither_gets_the_hosts_choice() -> None:
 def test_the_first_script_is_the_first_child_of_head() -> None:
     page = rewrite(b'<html lang="en"><head><meta></head>', "<i>", "zh-TW", "en")
 
-    assert page.startswith(b'<html lang="zh-TW"><head><script>window.studioDefault="en"</script><i>')
+    assert page.startswith(
+        b'<html lang="zh-TW"><head><script>window.studioDefault="en"</script><i>'
+    )
 
 
 @pytest.mark.parametrize(("accept", "language"), [("zh-TW", "zh-TW"), ("en", "en")])

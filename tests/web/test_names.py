@@ -14,7 +14,9 @@ def job(tab: str = "text_to_image", seed: str | None = "42") -> Job:
     outputs = tuple(
         Output(i, "save", "image", f"{i:03}.png", f"x/{i:03}.png", "image/png", 10) for i in (1, 2)
     )
-    return Job("j", "p", tab, tab, {}, State.COMPLETED, seed=seed, outputs=outputs, created_us=NOON_US)
+    return Job(
+        "j", "p", tab, tab, {}, State.COMPLETED, seed=seed, outputs=outputs, created_us=NOON_US
+    )
 
 
 def test_a_download_is_named_by_tab_day_seed_and_number() -> None:

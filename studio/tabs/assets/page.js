@@ -200,14 +200,14 @@
 
   // --- fields that survive a reload, in this browser tab only -----------------------------------
   const draft = () => `studio:${document.title}:${location.pathname}`;
-  const keep = (held) => {
-    try { sessionStorage.setItem(draft(), JSON.stringify(held)); } catch { /* no storage, no draft */ }
+  const keep = (stamp, held) => {
+    try { sessionStorage.setItem(draft(), JSON.stringify({ stamp, held })); } catch { /* no storage, no draft */ }
     return [];
   };
-  const restore = (held) => {
+  const restore = (stamp, held) => {
     try {
       const kept = JSON.parse(sessionStorage.getItem(draft()));
-      return Array.isArray(kept) && kept.length === held.length ? kept : held;
+      return kept && kept.stamp === stamp ? kept.held : held;
     } catch { return held; }
   };
 
