@@ -240,7 +240,9 @@ def signature(tab: Tab, parameters: Sequence[Parameter]) -> inspect.Signature:
 
 
 def _needed(tab: Tab, p: Parameter) -> bool:
-    return p.required and p.default is None and all(tab.used(p.name, w) for w in tab.workflows)
+    # A field that counts only sometimes is not wanted always.
+    settled = p.default is not None or bool(p.when)
+    return p.required and not settled and all(tab.used(p.name, w) for w in tab.workflows)
 
 
 def _default(tab: Tab, p: Parameter) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import json
 import os
 import zlib
 from collections.abc import Sequence
@@ -36,6 +37,13 @@ CACHE_KEEP_S: Final = 24 * 3600
 """Uploads on their way in, and files handed to programs, live a day in Gradio's cache."""
 
 _KINDS: Final = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+_SCRIPT_WORDS: Final = {
+    "close": "page.view.close",
+    "previous": "page.view.previous",
+    "next": "page.view.next",
+    "download": "page.download",
+    "fault": "page.error.title",
+}
 _TICK: Final = """
 const tick = () => { if (!document.hidden) trigger('tick'); };
 window.studio.tick = tick;
@@ -129,12 +137,18 @@ class StudioBlocks(gr.Blocks):
 
 
 def look() -> dict[str, tuple[str, str]]:
-    """Give the page's own files: name -> (media type, text)."""
-    return {
+    """Give the page's own files, name -> (media type, text), the words of its script among them."""
+    files = {
         path.name: (_KINDS[path.suffix], path.read_text("utf-8"))
         for path in sorted(ASSETS.iterdir())
         if path.suffix in _KINDS
     }
+    words = {
+        language: {name: texts.text(key, language) for name, key in _SCRIPT_WORDS.items()}
+        for language in texts.LANGUAGES
+    }
+    script = f"window.studioWords = {json.dumps(words, ensure_ascii=False)};"
+    return {"words.js": ("text/javascript", script), **files}
 
 
 def make_demo(parts: Parts) -> StudioBlocks:

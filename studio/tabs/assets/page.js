@@ -2,6 +2,7 @@
 // the language switch, and fields that survive a reload. No framework, nothing fetched.
 (() => {
   const language = () => (window.studioLanguage && window.studioLanguage.now) || "en";
+  const spoken = () => window.studioWords[language()] || window.studioWords.en;
   const make = (tag, attributes = {}, ...children) => {
     const element = document.createElement(tag);
     for (const [name, value] of Object.entries(attributes)) {
@@ -121,15 +122,10 @@
 
   // --- the large view ---------------------------------------------------------------------------
   let view = null;
-  const words = {
-    en: { close: "Close", previous: "Previous", next: "Next", download: "Download" },
-    "zh-TW": { close: "關閉", previous: "上一張", next: "下一張", download: "下載" },
-  };
-
   const look = (picture) => {
     const all = [...picture.closest(".studio-stage").querySelectorAll("[data-full]")];
     let at = all.indexOf(picture);
-    const say = words[language()] || words.en;
+    const say = spoken();
     const image = make("img", { alt: "" });
     const keep = make("a", { class: "studio-act studio-strong", text: say.download });
     const count = make("span");
@@ -212,4 +208,8 @@
   };
 
   window.studio = { pictures, keep, restore };
+  // Gradio's toasts are headed "Error" in every language; page.css puts our words there.
+  document.addEventListener("DOMContentLoaded", () => {
+    document.documentElement.style.setProperty("--studio-fault", JSON.stringify(spoken().fault));
+  });
 })();
