@@ -20,6 +20,7 @@ from studio.engine.comfy.fleet import Fleet
 from studio.engine.database import Database, migrate, open_database
 from studio.engine.desk import Desk
 from studio.engine.ledger import Ledger
+from studio.engine.live import Live
 from studio.engine.media import Media
 from studio.engine.roster import Roster, name_of_this_process
 from studio.engine.runner import Runner
@@ -57,6 +58,7 @@ class Studio:
     runner: Runner
     doorbell: Doorbell
     roster: Roster
+    live: Live
     desk: Desk
     guests: Guests
     practice: PracticeServer | None
@@ -75,6 +77,7 @@ class Studio:
         if self.settings.studio_workers:
             self.runner.start()
             self.roster.start()
+            self.live.start()
             self.doorbell.start(self.settings.studio_workers)
             self.doorbell.ring()
 
@@ -84,6 +87,7 @@ class Studio:
             self.doorbell.stop(grace_s)
         self.runner.stop()
         self.doorbell.stop(grace_s=5)
+        self.live.stop()
         self.roster.stop()
         self.stocks.stop()
         self.fleet.stop()
@@ -175,6 +179,7 @@ def build(settings: Settings, *, pace: Pace | None = None) -> Studio:
         fleet=fleet,
         stocks=stocks,
         runner=runner,
+        live=Live(settings.data_dir / "live", runner.standing),
         doorbell=doorbell,
         roster=roster,
         desk=desk,

@@ -50,6 +50,8 @@ CODES: Final[dict[str, int]] = {
     "time_limit": 504,
     "no_outputs": 500,
     "output_missing": 500,
+    # what a host fetches
+    "fetch_failed": 502,
     # the house itself
     "graph_invalid": 422,
     "manifest_invalid": 422,

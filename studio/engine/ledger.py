@@ -202,6 +202,12 @@ class Ledger:
             self._forget_standing()
         return count
 
+    def processing(self, limit: int) -> list[Job]:
+        """List the jobs of everybody that workers have, the oldest first: for the host's eyes."""
+        job = self._rows.job
+        query = job.select().where(job.state == State.PROCESSING).order_by(job.seq).limit(limit)
+        return self._db.read(lambda: [_job(row) for row in query])
+
     def typical_s(self, workflow: str) -> float | None:
         """Give the median seconds of the workflow's last completed jobs; None before the first."""
         job = self._rows.job

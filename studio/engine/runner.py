@@ -21,7 +21,7 @@ from studio.engine.comfy.client import ComfyClient, RunRecord
 from studio.engine.comfy.events import Failed, OutputFile
 from studio.engine.comfy.fleet import Fleet, Server, Slot
 from studio.engine.comfy.refusals import is_out_of_memory
-from studio.engine.jobs import Claim, Failure, Job, Output, State
+from studio.engine.jobs import Claim, Failure, Job, News, Output, State
 from studio.engine.ledger import Ledger
 from studio.engine.media import Media
 from studio.engine.progress import Progress
@@ -519,6 +519,10 @@ class Runner:
             forget()
             with self._lock:
                 self._runs.discard(run)
+
+    def standing(self) -> tuple[News, ...]:
+        """Give the last news of each job this process runs."""
+        return tuple(run.report.last for run in self._alive())
 
     def _alive(self) -> list[Run]:
         with self._lock:
