@@ -110,7 +110,11 @@ def build(settings: Settings, *, pace: Pace | None = None) -> Studio:
     secret = settings.studio_secret.get_secret_value()
     catalog = catalogs.load(settings.workflows_dir)
     hurried = database.hurried()
-    ledger = Ledger(database, max_pending=settings.max_pending_per_person)
+    ledger = Ledger(
+        database,
+        max_pending=settings.max_pending_per_person,
+        max_running=settings.max_running_per_person,
+    )
     bus: Bus = RedisBus(settings.redis_url) if settings.redis_url else MemoryBus()
     name = name_of_this_process()
     media = Media(

@@ -254,6 +254,9 @@ class Settings(BaseSettings):
     max_pending_per_person: int = Field(default=50, ge=1, le=10_000)
     """Jobs one person may have waiting at once."""
 
+    max_running_per_person: int = Field(default=0, ge=0, le=10_000)
+    """Jobs one person may have running at once; the others wait. 0 = no limit."""
+
     max_upload_mb: int = Field(default=100, ge=1, le=4096)
     """Largest file a person may upload, in MB (1,000,000 bytes)."""
 

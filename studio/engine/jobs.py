@@ -66,6 +66,7 @@ class Output:
 class NewJob:
     """What a person asked for, checked and complete: the seed drawn, the files stored.
 
+    A higher `priority` starts first; 0 is everybody's.
     `values` hold only JSON: seeds as text, files as input references of `engine.media`.
     """
 
@@ -76,6 +77,7 @@ class NewJob:
     values: Mapping[str, Any]
     seed: str | None = None
     inputs: tuple[str, ...] = ()
+    priority: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +100,7 @@ class Job:
     prompt_id: str = ""
     client_id: str = ""
     cancel_wanted: bool = False
+    priority: int = 0
     failure: Failure | None = None
     outputs: tuple[Output, ...] = ()
     created_us: int = 0

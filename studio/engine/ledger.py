@@ -27,6 +27,8 @@ MAX_ADOPTIONS: Final = 10
 """How often a running prompt changes hands: bounds a job whose every worker dies, and no more."""
 _TYPICAL_OF: Final = 20
 _TURNS_TRIED: Final = 3
+_NO_LIMIT: Final = 2**31 - 1
+_ORPHAN_US: Final = 600_000_000
 _STANDING_US: Final = 500_000
 _OPEN: Final = (State.PENDING, State.PROCESSING)
 
@@ -57,11 +59,13 @@ class Ledger:
         *,
         now: Callable[[], int] | None = None,
         max_pending: int = 50,
+        max_running: int = 0,
     ) -> None:
         self._db = database
         self._rows = database.tables
         self._now = now or database.now_us
         self._max_pending = max_pending
+        self._max_running = max_running
         self._standing: tuple[int, Mapping[str, _Turn]] = (-_STANDING_US, {})
 
     # A person's side -----------------------------------------------------------------------
@@ -122,18 +126,25 @@ class Ledger:
     # A worker's side -----------------------------------------------------------------------
 
     def claim(
-        self, worker: str, *, lease_s: float = 30.0, skip: Collection[str] = ()
+        self,
+        worker: str,
+        *,
+        lease_s: float = 30.0,
+        skip: Collection[str] = (),
+        servers: Collection[str] | None = None,
     ) -> Claim | None:
         """Take the job whose turn it is, or give None when none is due.
 
         Jobs of the workflows in `skip` are left to a worker that can run them, except a prompt
-        that a ComfyUI has already.
+        that a ComfyUI has already. With `servers`, a prompt on another one is left to a worker that
+        serves it, for 10 minutes: then nobody does.
 
-        First a prompt that runs on a ComfyUI without a worker, since its GPU is spent already;
-        then by person: fewest running, then least lately served; then the oldest. A job whose
-        attempts are spent fails here, and the next is taken.
+        First a prompt that runs on a ComfyUI without a worker, since its GPU is spent already; then
+        the highest priority; then by person: fewest running, then least lately served; then the
+        oldest. Nobody gets more than `max_running` at once (0 = no limit), but for prompts that run
+        already. A job whose attempts are spent fails here, and the next is taken.
         """
-        taken = self._db.tx(lambda: self._claim(worker, lease_s, skip))
+        taken = self._db.tx(lambda: self._claim(worker, lease_s, skip, servers))
         self._forget_standing()
         return taken
 
@@ -188,6 +199,15 @@ class Ledger:
         stopped, and of which nothing is left on a server, is cancelled instead.
         """
         return self._moved(lambda: self._give_back(claim, keep_prompt, count, wait_s))
+
+    def set_priority(self, job_id: str, priority: int) -> Job:
+        """Let a waiting job start before all of a lower priority; 0 is everybody's.
+
+        Raises `job_unknown`, and `job_ended` when it has ended.
+        """
+        job = self._db.tx(lambda: self._set_priority(job_id, priority))
+        self._forget_standing()
+        return job
 
     # The house's side ----------------------------------------------------------------------
 
@@ -341,38 +361,70 @@ class Ledger:
             job.update(cancel_wanted=True).where(mine).execute()
         return self._get(job_id, person)
 
+    def _set_priority(self, job_id: str, priority: int) -> Job:
+        job = self._rows.job
+        row = self._row(job_id, None, lock=True)
+        if State(row.state).ended:
+            raise StudioError("job_ended", job_id=job_id, state=row.state)
+        job.update(priority=priority).where(job.seq == row.seq).execute()
+        return self._get(job_id, None)
+
     def _due(self, skip: Collection[str] = ()) -> Any:
         job = self._rows.job
         due = job.select().where(job.state == State.PENDING, job.due_us <= self._now())
         return due.where(job.workflow.not_in(sorted(skip))) if skip else due
 
-    def _claim(self, worker: str, lease_s: float, skip: Collection[str]) -> Claim | None:
-        for row in self._candidates(skip):
+    def _claim(
+        self,
+        worker: str,
+        lease_s: float,
+        skip: Collection[str],
+        servers: Collection[str] | None,
+    ) -> Claim | None:
+        for row in self._candidates(skip, servers):
             if _spent(row):
                 self._spend(row)
-                return self._claim(worker, lease_s, skip)
+                return self._claim(worker, lease_s, skip, servers)
             claim = self._take(row, worker, lease_s)
             if claim is not None:
                 return claim
         return None
 
-    def _candidates(self, skip: Collection[str]) -> Iterator[JobRow]:
+    def _candidates(
+        self, skip: Collection[str], servers: Collection[str] | None
+    ) -> Iterator[JobRow]:
         """Rows worth trying, best first; on MariaDB each is locked, and locked ones are skipped.
 
         The orders are those of indexes: with another, MariaDB would walk the whole history.
         """
         job = self._rows.job
         left = self._due().where(job.prompt_id > "").order_by(job.prompt_id).limit(1)
+        if servers is not None:
+            nobodys = job.due_us < self._now() - _ORPHAN_US
+            left = left.where(job.server.in_(sorted(servers)) | nobodys)
         yield from self._db.for_update(left, skip_locked=True)
-        for person in self._turns(skip):
-            mine = self._due(skip).where(job.person == person)
+        fresh = self._due(skip).where(job.prompt_id == "")
+        urgent = fresh.where(job.priority > 0, job.person.not_in(self._full()))
+        first = urgent.order_by(job.priority.desc(), job.due_us, job.seq).limit(1)
+        yield from self._db.for_update(first, skip_locked=True)
+        for person in self._turns(fresh):
+            mine = fresh.where(job.person == person)
             oldest = mine.order_by(job.due_us, job.seq).limit(1)
             yield from self._db.for_update(oldest, skip_locked=True)
 
-    def _turns(self, skip: Collection[str]) -> list[str]:
+    def _full(self) -> Any:
+        """Select the persons who have as many running as they may."""
+        job = self._rows.job
+        running = job.alias()
+        query = running.select(running.person).where(running.state == State.PROCESSING)
+        if not self._max_running:
+            return query.where(SQL("1 = 0"))
+        return query.group_by(running.person).having(fn.COUNT(SQL("1")) >= self._max_running)
+
+    def _turns(self, fresh: Any) -> list[str]:
         """Persons with a job due, whose turn comes first."""
         who, job = self._rows.person, self._rows.job
-        waits = self._due(skip).select(job.person).distinct().alias("waits")
+        waits = fresh.select(job.person).distinct().alias("waits")
         runs = (
             job.select(job.person, fn.COUNT(SQL("1")).alias("jobs"))
             .where(job.state == State.PROCESSING)
@@ -383,6 +435,7 @@ class Ledger:
             who.select(who.person)
             .join(waits, on=(waits.c.person == who.person))
             .join(runs, JOIN.LEFT_OUTER, on=(runs.c.person == who.person))
+            .where(fn.COALESCE(runs.c.jobs, 0) < (self._max_running or _NO_LIMIT))
             .order_by(fn.COALESCE(runs.c.jobs, 0), who.last_served_us, who.created_us, who.person)
             .limit(_TURNS_TRIED)
         )
@@ -391,6 +444,8 @@ class Ledger:
     def _take(self, row: JobRow, worker: str, lease_s: float) -> Claim | None:
         job, now = self._rows.job, self._now()
         adopts = bool(row.prompt_id)
+        if not adopts and not self._may_run(str(row.person)):
+            return None
         moved = job.update(
             state=_legal(State.PENDING, State.PROCESSING),
             fence=row.fence + 1,
@@ -407,6 +462,15 @@ class Ledger:
             who.update(last_served_us=now).where(who.person == row.person).execute()
         taken = self._get(row.job_id, None)
         return Claim(job=taken, fence=taken.fence)
+
+    def _may_run(self, person: str) -> bool:
+        """Count with the person's row locked: of two workers at once not both may be the last."""
+        if not self._max_running:
+            return True
+        who, job = self._rows.person, self._rows.job
+        _tuples(self._db.for_update(who.select(who.person).where(who.person == person)))
+        runs = job.select().where(job.state == State.PROCESSING, job.person == person)
+        return int(runs.count()) < self._max_running
 
     def _spend(self, row: JobRow) -> None:
         job = self._rows.job
@@ -471,11 +535,15 @@ class Ledger:
         row = self._row(claim.job.job_id, None, lock=True)
         if row.cancel_wanted and not (keep_prompt and row.prompt_id):
             return self._end(claim, State.CANCELLED)
-        columns: dict[str, object] = {} if keep_prompt else {
-            "prompt_id": "",
-            "client_id": "",
-            "server": "",
-        }
+        columns: dict[str, object] = (
+            {}
+            if keep_prompt
+            else {
+                "prompt_id": "",
+                "client_id": "",
+                "server": "",
+            }
+        )
         if not count:
             columns |= self._uncounted(claim, row)
         return self._change(
@@ -484,7 +552,7 @@ class Ledger:
             state=_legal(State.PROCESSING, State.PENDING),
             lease_us=0,
             worker="",
-            due_us=self._now() + round(wait_s * 1e6) if wait_s else 0,
+            due_us=self._now() + round(wait_s * 1e6) if wait_s or keep_prompt else 0,
         )
 
     def _uncounted(self, claim: Claim, row: JobRow) -> dict[str, object]:
@@ -499,8 +567,17 @@ class Ledger:
             overdue &= job.lease_us < now
         nothing_left = job.cancel_wanted & (job.prompt_id == "")
         stopped = job.update(**self._ending_unclaimed(State.PROCESSING, State.CANCELLED))
+        if even_live:
+            # Alone here: a prompt on a server that is no longer ours is nobody's.
+            left = (job.state == State.PENDING) & (job.prompt_id > "")
+            job.update(due_us=0).where(left).execute()
+            now = 0
         back = job.update(
-            state=_legal(State.PROCESSING, State.PENDING), lease_us=0, worker="", due_us=0
+            state=_legal(State.PROCESSING, State.PENDING),
+            lease_us=0,
+            worker="",
+            # Since when a prompt is without a worker: another fleet's waits for it in vain.
+            due_us=Case(None, [(job.prompt_id != "", now)], 0),
         )
         return int(stopped.where(overdue, nothing_left).execute()) + int(
             back.where(overdue).execute()
@@ -519,9 +596,11 @@ class Ledger:
         row = self._row(job_id, None)
         if row.state != State.PENDING:
             return 0
-        before = job.select().where(
-            job.state == State.PENDING, job.person == row.person, job.seq < row.seq
-        )
+        waits = job.select().where(job.state == State.PENDING)
+        if row.priority > 0:
+            sooner = (job.priority == row.priority) & (job.seq < row.seq)
+            return int(waits.where((job.priority > row.priority) | sooner).count())
+        before = waits.where(job.person == row.person, job.seq < row.seq)
         return _ahead(self._people(), str(row.person), int(before.count()))
 
     def _people(self) -> Mapping[str, _Turn]:
@@ -610,6 +689,7 @@ def _new_columns(new: NewJob) -> dict[str, object]:
         "form": dict(new.values),
         "seed": new.seed,
         "inputs": list(new.inputs),
+        "priority": new.priority,
         "state": State.PENDING,
     }
 
@@ -625,6 +705,7 @@ def _fresh(new: NewJob, created_us: int) -> Job:
         state=State.PENDING,
         seed=new.seed,
         inputs=new.inputs,
+        priority=new.priority,
         created_us=created_us,
     )
 
@@ -683,6 +764,7 @@ def _job(row: JobRow, outputs: tuple[Output, ...] = ()) -> Job:
         state=State(row.state),
         seed=row.seed,
         inputs=tuple(row.inputs),
+        priority=int(row.priority),
         attempt=int(row.attempt),
         fence=int(row.fence),
         lease_us=int(row.lease_us),

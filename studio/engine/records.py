@@ -49,6 +49,7 @@ class JobRow(pw.Model):
     prompt_id = pw.CharField(max_length=64, default="")
     client_id = pw.CharField(max_length=64, default="")
     cancel_wanted = pw.BooleanField(default=False)
+    priority = pw.IntegerField(default=0)
     failure_code = pw.CharField(max_length=64, null=True)
     failure_params = pw.JSONField(null=True)
     failure_details = LongText(null=True)

@@ -175,7 +175,12 @@ class Runner:
         while (slot := self._fleet.take(refuse=barren)) is not None:
             with slot:
                 skip = self._stocks.hopeless(slot.server)
-                claim = self._ledger.claim(self._worker, lease_s=self._lease.lease_s, skip=skip)
+                claim = self._ledger.claim(
+                    self._worker,
+                    lease_s=self._lease.lease_s,
+                    skip=skip,
+                    servers=self._fleet.names,
+                )
                 if claim is not None:
                     self.run(claim, slot)
                     return True

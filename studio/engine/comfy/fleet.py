@@ -250,6 +250,11 @@ class Fleet:
             member = self._named(name)
             return None if member is None else member.server
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Name every server that is ours, away or not."""
+        return tuple(member.server.name for member in self._members())
+
     def usable(self) -> tuple[Server, ...]:
         """List the servers that take jobs now, full ones included."""
         with self._lock:
