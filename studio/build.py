@@ -17,8 +17,10 @@ from studio.engine.bus import Bus, MemoryBus
 from studio.engine.bus_redis import RedisBus
 from studio.engine.comfy.client import ComfyClient
 from studio.engine.comfy.fleet import Fleet
+from studio.engine.darkroom import Darkroom
 from studio.engine.database import Database, migrate, open_database
 from studio.engine.desk import Desk
+from studio.engine.history import History
 from studio.engine.ledger import Ledger
 from studio.engine.live import Live
 from studio.engine.media import Media
@@ -53,6 +55,7 @@ class Studio:
     bus: Bus
     media: Media
     store: Store
+    darkroom: Darkroom
     fleet: Fleet
     stocks: Stocks
     runner: Runner
@@ -87,6 +90,7 @@ class Studio:
             self.doorbell.stop(grace_s)
         self.runner.stop()
         self.doorbell.stop(grace_s=5)
+        self.darkroom.stop()
         self.live.stop()
         self.roster.stop()
         self.stocks.stop()
@@ -123,6 +127,7 @@ def build(settings: Settings, *, pace: Pace | None = None) -> Studio:
         max_pixels=settings.max_pixels,
     )
     store = Store(settings.outputs_dir)
+    darkroom = Darkroom(store)
     port = None if settings.comfy_urls else _free_port()
     practice = None if port is None else _practice(settings, catalog, port)
     fleet = _fleet(settings, port)
@@ -135,6 +140,7 @@ def build(settings: Settings, *, pace: Pace | None = None) -> Studio:
         media=media,
         bus=bus,
         stocks=stocks,
+        kept=darkroom.develop,
         worker=name,
         pace=replace(pace or Pace(), time_limit_s=settings.time_limit_s),
     )
@@ -149,7 +155,7 @@ def build(settings: Settings, *, pace: Pace | None = None) -> Studio:
     )
     fleet.on_change(doorbell.ring)
     stocks.on_change(doorbell.ring)
-    _add_chores(doorbell, store, media, ledger)
+    _add_chores(doorbell, store, media, ledger, History(database, ledger))
     roster = Roster(
         hurried,
         name,
@@ -157,14 +163,17 @@ def build(settings: Settings, *, pace: Pace | None = None) -> Studio:
         running=lambda: runner.running,
         servers=lambda: [view.name for view in fleet.views() if view.online],
     )
+    desks = Ledger(hurried, max_pending=settings.max_pending_per_person)
     desk = Desk(
         catalog=catalog,
-        ledger=Ledger(hurried, max_pending=settings.max_pending_per_person),
+        ledger=desks,
         media=media,
         bus=bus,
         fleet=fleet,
         stocks=stocks,
         store=store,
+        history=History(hurried, desks),
+        darkroom=darkroom,
         doorbell=doorbell,
         roster=roster,
         prompt_max_chars=settings.prompt_max_chars,
@@ -180,6 +189,7 @@ def build(settings: Settings, *, pace: Pace | None = None) -> Studio:
         bus=bus,
         media=media,
         store=store,
+        darkroom=darkroom,
         fleet=fleet,
         stocks=stocks,
         runner=runner,
@@ -222,8 +232,11 @@ def _fleet(settings: Settings, practice_port: int | None) -> Fleet:
     )
 
 
-def _add_chores(doorbell: Doorbell, store: Store, media: Media, ledger: Ledger) -> None:
+def _add_chores(
+    doorbell: Doorbell, store: Store, media: Media, ledger: Ledger, history: History
+) -> None:
     """Name what is tidied now and then, by one process of all."""
+    doorbell.add_chore("deleted jobs", HOUR_S, lambda: history.purge(DAY_S, store.remove))
     doorbell.add_chore("drafts", HOUR_S, lambda: store.sweep_drafts(DAY_S))
     doorbell.add_chore("unknown outputs", DAY_S, lambda: store.sweep_unknown(ledger.kept, DAY_S))
     doorbell.add_chore(

@@ -7,20 +7,25 @@ ledger and follow. Every question names the person; another's job is `job_unknow
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import random
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
+from studio.engine import bundle
 from studio.engine.bus import Bus
 from studio.engine.comfy.fleet import STARTING, Fleet
-from studio.engine.jobs import Job, NewJob, News, Output, State
+from studio.engine.darkroom import Darkroom, Playable
+from studio.engine.history import AT_ONCE_AT_MOST, Count, Filters, History
+from studio.engine.intake import Intake
+from studio.engine.jobs import Given, Job, NewJob, News, Output, State
 from studio.engine.ledger import Ledger
-from studio.engine.media import InputFile, Media, thumbnail
+from studio.engine.media import InputFile, Media
 from studio.engine.reporter import SEQ_PER_ATTEMPT
 from studio.engine.roster import Roster, Worker
 from studio.engine.stocks import ServerReport, Stocks
@@ -28,7 +33,7 @@ from studio.engine.store import Store
 from studio.engine.tasks import Doorbell
 from studio.engine.workflow.binding import Workflow, check
 from studio.engine.workflow.catalog import Catalog
-from studio.engine.workflow.manifest import Kind, Parameter
+from studio.engine.workflow.manifest import Kind
 from studio.engine.workflow.measures import Measure
 from studio.errors import StudioError
 from studio.texts import DEFAULT, local, text
@@ -40,6 +45,27 @@ HEARTBEAT_S: Final = 1.0
 
 ROW_EVERY_S: Final = 2.0
 """News may be lost, rows are not: how often a follower asks the row."""
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """What makes an order the same order when it comes a second time.
+
+    `key` is the person's own word for it. `body` is what was asked, in one spelling: the same body
+    draws the same seed, so that another body is told from a repeated one.
+    """
+
+    key: str
+    body: str
+
+    def job_id(self, person: str) -> str:
+        """Give the id of the job that this key stands for."""
+        return str(uuid.uuid5(uuid.NAMESPACE_URL, f"studio:{person}:{self.key}"))
+
+    @property
+    def rng(self) -> random.Random:
+        """Give what draws seeds for this body."""
+        return random.Random(f"{self.key}\n{self.body}")  # noqa: S311  (a seed is no secret)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +89,28 @@ class Page:
     next: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class Details:
+    """All that is known of one job, for the large view, Use again and Send to.
+
+    `missing` are the references of inputs that are no longer kept; `notes` are text keys about
+    outputs by `Output.name`, such as one that no browser plays.
+    """
+
+    job: Job
+    missing: frozenset[str]
+    notes: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Receiver:
+    """A field that takes a result: `field` of `tab`, which holds several when `several`."""
+
+    tab: str
+    field: str
+    several: bool
+
+
 class Desk:
     """Takes orders and tells how they stand. Methods block on the database: call them in a thread.
 
@@ -79,6 +127,8 @@ class Desk:
         fleet: Fleet,
         stocks: Stocks,
         store: Store,
+        history: History,
+        darkroom: Darkroom,
         doorbell: Doorbell,
         roster: Roster,
         prompt_max_chars: int,
@@ -92,6 +142,9 @@ class Desk:
         self._fleet = fleet
         self._stocks = stocks
         self._store = store
+        self._history = history
+        self._darkroom = darkroom
+        self._intake = Intake(media, self.output_file)
         self._doorbell = doorbell
         self._roster = roster
         self._prompt_max_chars = prompt_max_chars
@@ -100,37 +153,41 @@ class Desk:
 
     # Orders -------------------------------------------------------------------------------
 
-    def submit(self, person: str, tab: str, values: Mapping[str, Any]) -> Job:
+    def submit(
+        self, person: str, tab: str, values: Mapping[str, Any], *, again: Again | None = None
+    ) -> Job:
         """Check the values, store the files, write the job and ring the doorbell.
 
         `tab` is a tab's, an endpoint's or a workflow's name; the job belongs to the workflow's tab.
-        `values` are by manifest parameter name; files are `Path`s (of uploads) or
-        `{"path": ..., "orig_name": ...}`; a list for `images`. Raises `StudioError` with `field`.
+        `values` are by manifest parameter name; files come in the ways `engine.intake` lists:
+        uploads, earlier inputs `{"ref"}`, own results `{"job_id", "name"}`, an editor's layers; a
+        list for `images`. What was changed of them is in `Job.given[...].notes`. Raises
+        `StudioError` with `field`.
+
+        An order with `again` is taken once: the same again gives the job that is there, another
+        under its key raises `key_reused`.
         """
         workflow = self._catalog.entry(tab).pick(values)
-        taken: dict[str, Measure] = {}
-        stored = {
-            name: self._stored(person, workflow, name, value, taken)
-            for name, value in values.items()
-        }
+        taken = self._intake.take(person, workflow.manifest, values)
         checked = check(
             workflow,
-            stored,
-            rng=self._rng,
+            taken.values,
+            rng=again.rng if again else self._rng,
             prompt_max_chars=self._prompt_max_chars,
-            measures=taken,
+            measures=_measures(taken.given),
         )
-        return self._order(
-            NewJob(
-                job_id=self._new_id(),
-                person=person,
-                tab=workflow.manifest.tab,
-                workflow=workflow.name,
-                values=checked,
-                seed=_seed_of(workflow, checked),
-                inputs=tuple(taken),
-            )
+        new = NewJob(
+            job_id=again.job_id(person) if again else self._new_id(),
+            person=person,
+            tab=workflow.manifest.tab,
+            workflow=workflow.name,
+            values=checked,
+            seed=_seed_of(workflow, checked),
+            inputs=tuple(dict.fromkeys(one.ref for one in taken.given)),
+            given=taken.given,
+            words=_words(workflow, checked, taken.given),
         )
+        return self._order(new) if again is None else self._order_once(new)
 
     def retry(self, person: str, job_id: str, *, new_seed: bool = False) -> Job:
         """Order an ended job again, with the same or a newly drawn seed."""
@@ -149,8 +206,26 @@ class Desk:
                 values=checked,
                 seed=_seed_of(workflow, checked),
                 inputs=old.inputs,
+                given=old.given,
+                words=_words(workflow, checked, old.given),
             )
         )
+
+    def upload(self, person: str, path: Path, name: str) -> InputFile:
+        """Store a file for later orders, where `{"ref": file.ref}` names it."""
+        return self._media.take(person, path, name)
+
+    def measure(self, person: str, tab: str, field: str, value: Any) -> Given:
+        """Store one file of a form and tell what it is, before anything is ordered.
+
+        For showing a sound's length and the notes; `{"ref": given.ref, "name": given.name}` is then
+        the value to submit. Raises `StudioError` with `field`, and `field_unknown`.
+        """
+        for workflow in self._catalog.entry(tab).workflows:
+            parameter = workflow.manifest.parameter(field)
+            if parameter is not None and parameter.type.file:
+                return self._intake.take(person, workflow.manifest, {field: value}).given[0]
+        raise StudioError("field_unknown", field=field, workflow=tab)
 
     def cancel(self, person: str, job_id: str) -> Job:
         """Stop the real job: at once when pending, through its runner when processing."""
@@ -159,6 +234,18 @@ class Desk:
             self._bus.publish(_as_news(job))
         else:
             self._bus.ask_cancel(job_id)
+        return job
+
+    def _order_once(self, new: NewJob) -> Job:
+        """Order what a key stands for, unless it was ordered before."""
+        try:
+            job = self._ledger.get(new.job_id, person=new.person)
+        except StudioError as error:
+            if error.code != "job_unknown":
+                raise
+            job = self._order(new)
+        if (job.workflow, _plain(job.values)) != (new.workflow, _plain(new.values)):
+            raise StudioError("key_reused")
         return job
 
     def _order(self, new: NewJob) -> Job:
@@ -171,31 +258,6 @@ class Desk:
         log.info("job accepted", extra={"job": job.job_id, "person": job.person})
         self._doorbell.ring()
         return job
-
-    def _stored(
-        self,
-        person: str,
-        workflow: Workflow,
-        name: str,
-        value: Any,
-        taken: dict[str, Measure],
-    ) -> Any:
-        """Put the files of one parameter into the person's store; other values pass through.
-
-        `taken` collects the measures of the files by reference.
-        """
-        parameter = workflow.manifest.parameter(name)
-        if parameter is None or not parameter.type.file or value in (None, "", []):
-            return value
-        given = value if isinstance(value, (list, tuple)) else [value]
-        files = [self._take(person, parameter, one) for one in given]
-        taken.update({f.ref: Measure(f.width_px, f.height_px, f.seconds) for f in files})
-        refs = [file.ref for file in files]
-        return refs if isinstance(value, (list, tuple)) else refs[0]
-
-    def _take(self, person: str, parameter: Parameter, given: Any) -> InputFile:
-        path, name = _upload_of(given, parameter.name)
-        return self._media.take(person, path, name)
 
     # Questions ----------------------------------------------------------------------------
 
@@ -213,6 +275,95 @@ class Desk:
         """List this person's ended jobs, newest first."""
         jobs, key = self._ledger.page(person, tab=tab, after=after, limit=limit)
         return Page(tuple(jobs), key)
+
+    # The gallery --------------------------------------------------------------------------
+
+    def history(
+        self,
+        person: str,
+        filters: Filters | None = None,
+        *,
+        after: str | None = None,
+        limit: int = 24,
+        skip: int = 0,
+    ) -> Page:
+        """List this person's jobs of every state, the newest order first, paged by key.
+
+        `skip` passes over so many, for those who count pages: costly where it is large.
+
+        `Filters` (of `engine.history`): tab, workflow, states, favourites, dates, text. `after` is
+        the `next` of the page before; a key that is not ours begins anew.
+        """
+        jobs, key = self._history.page(
+            person, filters or Filters(), after=after, limit=limit, skip=skip
+        )
+        return Page(tuple(jobs), key)
+
+    def count(self, person: str, filters: Filters | None = None) -> Count:
+        """Count what `history` lists, up to 1000; `Count.more` says that there are more."""
+        return self._history.count(person, filters or Filters())
+
+    def favourite(self, person: str, job_id: str, on: bool = True) -> Job:
+        """Set or unset a favourite, and give the job. Raises `job_unknown`."""
+        return self._history.favourite(person, job_id, on)
+
+    def delete(self, person: str, job_ids: Sequence[str]) -> tuple[str, ...]:
+        """Take ended jobs out of sight, for `restore` to undo within a day; then files go too.
+
+        Gives the ids of those deleted now. Raises `job_not_ended`, deleting none.
+        """
+        return self._history.delete(person, job_ids)
+
+    def restore(self, person: str, job_ids: Sequence[str]) -> tuple[str, ...]:
+        """Undo `delete`; give the ids of those that are back."""
+        return self._history.restore(person, job_ids)
+
+    def details(self, person: str, job_id: str) -> Details:
+        """Give a job with what the large view, Use again and Send to need."""
+        job = self._ledger.get(job_id, person=person)
+        missing = {ref for ref in job.inputs if not self._media.has(person, ref)}
+        notes = {one.name: note for one in job.outputs if (note := self._darkroom.note(one))}
+        return Details(job, frozenset(missing), notes)
+
+    def receivers(self, kind: str) -> Sequence[Receiver]:
+        """List the fields that take a result of a kind (image, video or audio), in tab order.
+
+        To send one there, put `{"job_id": ..., "name": Output.name}` into the field.
+        """
+        return [
+            Receiver(tab.name, parameter.name, parameter.type is Kind.IMAGES)
+            for tab in self._catalog.tabs
+            for parameter in tab.parameters
+            if kind in _TAKES.get(parameter.type, ())
+        ]
+
+    def zip(self, person: str, picks: Sequence[tuple[str, str | None]]) -> Iterator[bytes]:
+        """Pack results as a ZIP, given piece by piece; each pick is `(job_id, Output.name)`.
+
+        None for the name packs all files of the job. Whose they are and that they are there is
+        asked before the first piece: raises `job_unknown`, `file_unknown`, `too_many_at_once`.
+        """
+        if len(picks) > AT_ONCE_AT_MOST:
+            raise StudioError("too_many_at_once", max=AT_ONCE_AT_MOST)
+        entries: dict[Path, bundle.Entry] = {}
+        for job_id, name in picks:
+            job = self._ledger.get(job_id, person=person)
+            wanted = [one for one in job.outputs if name in (None, one.name)]
+            if not wanted:
+                raise StudioError("file_unknown", name=name or "")
+            for one in wanted:
+                path = self._store.path(one)
+                entries[path] = bundle.Entry(job, one, path)
+        return bundle.stream(list(entries.values()))
+
+    def playable(self, person: str, job_id: str, name: str) -> Playable:
+        """Give what a browser plays of a result; for a video it cannot play, a copy it can.
+
+        The first asking may take as long as the copy. Raises `file_unknown`.
+        """
+        return self._darkroom.play(self._output(person, job_id, name))
+
+    # Of the house -------------------------------------------------------------------------
 
     def waiting(self) -> int:
         """Count the jobs of everybody that wait for a worker."""
@@ -233,6 +384,13 @@ class Desk:
         if field.picks:
             return form.model_choices(self._fleet.choices, language, name=parameter)
         return [(name, name) for name in self._fleet.choices(field.folder or "")]
+
+    def models(self) -> Mapping[str, Sequence[str]]:
+        """Give the model files that the servers list, by folder, of every folder a workflow uses."""
+        folders = {model.folder for model in self._catalog.models.values()}
+        for workflow in self._catalog.workflows.values():
+            folders.update(p.folder for p in workflow.manifest.parameters if p.folder)
+        return {folder: list(self._fleet.choices(folder)) for folder in sorted(folders)}
 
     def workers(self) -> Sequence[Worker]:
         """Tell which processes run jobs, those that answer first; each tells every 10 s."""
@@ -277,11 +435,17 @@ class Desk:
         return list(said)
 
     def output_file(self, person: str, job_id: str, name: str, *, thumbnail: bool = False) -> Path:
-        """Find a kept file of this person's job by its `Output.name`, or raise `file_unknown`."""
+        """Find a kept file of this person's job by its `Output.name`, or raise `file_unknown`.
+
+        `thumbnail` gives a small WebP instead: the picture, a video's poster, a sound's waveform.
+        """
+        output = self._output(person, job_id, name)
+        return self._darkroom.small(output) if thumbnail else self._store.path(output)
+
+    def _output(self, person: str, job_id: str, name: str) -> Output:
         for output in self._ledger.get(job_id, person=person).outputs:
             if output.name == name:
-                kept = self._store.path(output)
-                return _thumbnail_of(kept, output) if thumbnail else kept
+                return output
         raise StudioError("file_unknown", name=name)
 
     def input_file(self, person: str, ref: str) -> Path:
@@ -331,14 +495,33 @@ class Desk:
         return "phase.waiting" if looking else "phase.offline"
 
 
-def _thumbnail_of(kept: Path, output: Output) -> Path:
-    """Give a picture's thumbnail, made at the first asking; it lies, and goes, with its picture."""
-    if output.kind != "image":
-        raise StudioError("file_unknown", name=output.name)
-    small = kept.parent / ".thumbs" / f"{kept.name}.webp"
-    if not small.is_file():
-        thumbnail(kept, small)
-    return small
+_TAKES: Final[Mapping[Kind, tuple[str, ...]]] = {
+    Kind.IMAGE: ("image",),
+    Kind.IMAGES: ("image",),
+    Kind.AUDIO: ("audio", "video"),
+    Kind.VIDEO: ("video",),
+}
+"""Which results a field takes: of a video, a field for sound takes the sound."""
+
+
+def _measures(given: Sequence[Given]) -> dict[str, Measure]:
+    return {one.ref: Measure(one.width_px, one.height_px, one.seconds) for one in given}
+
+
+def _words(workflow: Workflow, values: Mapping[str, Any], given: Sequence[Given]) -> str:
+    """Collect what people look for: their texts, their files' names and the seed."""
+    texts = [
+        str(values[parameter.name])
+        for parameter in workflow.manifest.parameters
+        if parameter.type is Kind.TEXT and parameter.name in values
+    ]
+    seed = _seed_of(workflow, values)
+    return " ".join([*texts, *(one.name for one in given), *([seed] if seed else [])])
+
+
+def _plain(values: Mapping[str, Any]) -> str:
+    """Write values in one spelling, to compare them."""
+    return json.dumps(values, sort_keys=True)
 
 
 def _seed_names(workflow: Workflow) -> list[str]:
@@ -372,14 +555,3 @@ def _later(row: News, heard: News) -> News:
     if row.state is heard.state is State.PENDING:
         return replace(row, seq=max(row.seq, heard.seq))  # it knows place and reason of the wait
     return row if row.seq >= heard.seq else heard
-
-
-def _upload_of(given: Any, field: str) -> tuple[Path, str]:
-    """Read the two ways a file is handed over: a path, or Gradio's `{path, orig_name}`."""
-    if isinstance(given, Mapping):
-        path, name = given.get("path"), given.get("orig_name")
-    else:
-        path, name = given, None
-    if not isinstance(path, (str, Path)) or not str(path):
-        raise StudioError("field_wrong_type", field=field, kind="file")
-    return Path(path), str(name or Path(path).name)

@@ -48,7 +48,8 @@ class Output:
 
     `name` is the safe name on disk inside the job's folder (`001.png`); `path` is relative to the
     outputs folder with `/`; `kind` is image, video, audio or text; `node` and `index` give the
-    order of save nodes and of the batch. Sizes in px are 0 where they have no meaning.
+    order of save nodes and of the batch. Sizes in px and `seconds` (of video and sound) are 0 where
+    they have no meaning or cannot be read.
     """
 
     index: int
@@ -60,6 +61,27 @@ class Output:
     size_bytes: int
     width_px: int = 0
     height_px: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """One file a person gave: `field` names the parameter, `ref` the stored bytes.
+
+    `name` is as the person calls it; `notes` are text keys of what was changed, to be shown. px are
+    0 for sound, `seconds` for pictures.
+    """
+
+    field: str
+    ref: str
+    kind: str
+    mime: str
+    name: str
+    size_bytes: int
+    width_px: int = 0
+    height_px: int = 0
+    seconds: float = 0.0
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +89,8 @@ class NewJob:
     """What a person asked for, checked and complete: the seed drawn, the files stored.
 
     A higher `priority` starts first; 0 is everybody's.
-    `values` hold only JSON: seeds as text, files as input references of `engine.media`.
+    `values` hold only JSON: seeds as text, files as input references of `engine.media`. `given`
+    tells of those files; `words` are what a search finds the job by.
     """
 
     job_id: str
@@ -78,6 +101,8 @@ class NewJob:
     seed: str | None = None
     inputs: tuple[str, ...] = ()
     priority: int = 0
+    given: tuple[Given, ...] = ()
+    words: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +131,9 @@ class Job:
     created_us: int = 0
     started_us: int = 0
     ended_us: int = 0
+    given: tuple[Given, ...] = ()
+    favourite: bool = False
+    deleted_us: int = 0
 
     @property
     def seconds(self) -> float | None:

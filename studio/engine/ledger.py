@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import groupby
 from statistics import median
 from typing import Any, Final
@@ -17,8 +17,9 @@ from typing import Any, Final
 from peewee import JOIN, SQL, Case, IntegrityError, fn
 
 from studio.engine.database import Database
-from studio.engine.jobs import MOVES, Beat, Claim, Failure, Job, NewJob, Output, State
+from studio.engine.jobs import MOVES, Beat, Claim, Failure, Given, Job, NewJob, Output, State
 from studio.engine.records import JobRow, OutputRow
+from studio.engine.words import folded
 from studio.errors import StudioError
 
 MAX_ATTEMPTS: Final = 3
@@ -82,6 +83,17 @@ class Ledger:
     def get(self, job_id: str, *, person: str | None = None) -> Job:
         """Give one job with its outputs; of this person only, unless None. Raises `job_unknown`."""
         return self._db.read(lambda: self._get(job_id, person))
+
+    def by_seq(self, seqs: Sequence[int]) -> list[Job]:
+        """Give the jobs of these rows with their outputs, in this order; what is gone is left out.
+
+        For use inside a unit of work of the same database.
+        """
+        if not seqs:
+            return []
+        job = self._rows.job
+        found = dict(self._with_outputs(list(job.select().where(job.seq.in_(list(seqs))))))
+        return [found[seq] for seq in seqs if seq in found]
 
     def ask_cancel(self, job_id: str, *, person: str | None) -> Job:
         """Cancel a waiting job now; ask for the end of one that a worker or a ComfyUI has.
@@ -279,9 +291,13 @@ class Ledger:
         self._hold_person(new.person, now)
         if self._has_room(new.person):
             try:
-                self._rows.job.insert(**_new_columns(new), created_us=now).execute()
+                seq = self._rows.job.insert(**_new_columns(new), created_us=now).execute()
             except IntegrityError:
                 return self._get(new.job_id, new.person)
+            if words := folded(new.words):
+                self._rows.words.insert(
+                    person=new.person, created_us=now, seq=seq, words=words
+                ).execute()
             return _fresh(new, now)
         if self._rows.job.select(SQL("1")).where(self._rows.job.job_id == new.job_id).exists():
             return self._get(new.job_id, new.person)
@@ -311,7 +327,7 @@ class Ledger:
         job = self._rows.job
         query = job.select().where(job.job_id == job_id)
         if person is not None:
-            query = query.where(job.person == person)
+            query = query.where(job.person == person, job.deleted_us == 0)
         row = (self._db.for_update(query) if lock else query).first()
         if row is None:
             raise StudioError("job_unknown", job_id=job_id)
@@ -333,7 +349,7 @@ class Ledger:
         job = self._rows.job
         query = (
             job.select()
-            .where(job.person == person, job.ended_us > 0)
+            .where(job.person == person, job.ended_us > 0, job.deleted_us == 0)
             .order_by(job.ended_us.desc(), job.seq.desc())
         )
         if tab is not None:
@@ -690,6 +706,7 @@ def _new_columns(new: NewJob) -> dict[str, object]:
         "seed": new.seed,
         "inputs": list(new.inputs),
         "priority": new.priority,
+        "given": [asdict(one) for one in new.given],
         "state": State.PENDING,
     }
 
@@ -707,6 +724,7 @@ def _fresh(new: NewJob, created_us: int) -> Job:
         inputs=new.inputs,
         priority=new.priority,
         created_us=created_us,
+        given=new.given,
     )
 
 
@@ -731,6 +749,7 @@ def _output_columns(claim: Claim, output: Output) -> dict[str, object]:
         "size_bytes": output.size_bytes,
         "width_px": output.width_px,
         "height_px": output.height_px,
+        "seconds": output.seconds,
     }
 
 
@@ -745,6 +764,7 @@ def _output(row: OutputRow) -> Output:
         size_bytes=int(row.size_bytes),
         width_px=int(row.width_px),
         height_px=int(row.height_px),
+        seconds=float(row.seconds),
     )
 
 
@@ -778,4 +798,7 @@ def _job(row: JobRow, outputs: tuple[Output, ...] = ()) -> Job:
         created_us=int(row.created_us),
         started_us=int(row.started_us),
         ended_us=int(row.ended_us),
+        given=tuple(Given(**one | {"notes": tuple(one["notes"])}) for one in row.given or ()),
+        favourite=bool(row.favourite),
+        deleted_us=int(row.deleted_us),
     )

@@ -1,17 +1,21 @@
 """Files coming in: told apart by content, pictures made plain, each stored once per person.
 
-The one rule for pictures: what is stored is an 8-bit RGB picture, upright, in sRGB, as PNG and
-without any metadata, since ComfyUI's LoadImage heeds neither profiles nor transparency.
+The one rule for pictures: what is stored is an 8-bit RGB picture, upright, in sRGB and without any
+metadata, since ComfyUI's LoadImage heeds neither profiles nor transparency.
 
+- a JPEG or PNG that is so already: its own bytes, metadata taken out, nothing coded anew;
 - turned by its EXIF orientation: turned upright, the tag is gone;
 - transparent (alpha channel, palette or colour key): laid onto white, and noted; LoadImage would
   show whatever colour lies hidden under the transparent parts;
 - palette, grey, 1-bit, CMYK, LAB, YCbCr: the colours they stand for, by their ICC profile if any;
 - 16 bits a channel: scaled to 8; 32-bit whole numbers are read as 0 to 65535, floats as 0 to 1;
 - animated or of several pages: the first frame, and noted;
-- where the PNG would be larger than an upload may be: JPEG at quality 95 instead, and noted.
+- what had to be changed: PNG; but from a camera's format (JPEG, HEIC) and over 4 megapixels JPEG at
+  quality 95 with full colour, fifteen times as quick as the PNG and as good to the eye;
+- where a PNG would be larger than an upload may be: that JPEG too, and noted.
 
-Sound and video are kept byte by byte. Knows no jobs.
+Masks are 8-bit grey PNGs (`masks` says how they are read); for sound see `sounds`; video is kept
+byte by byte. Knows no jobs.
 """
 
 from __future__ import annotations
@@ -24,7 +28,8 @@ import re
 import struct
 import uuid
 import zlib
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -34,6 +39,7 @@ import av
 import numpy as np
 from PIL import Image, ImageCms
 
+from studio.engine import bare, masks, sounds
 from studio.errors import StudioError
 
 try:
@@ -45,7 +51,7 @@ else:
     _HEIC = True
 
 _PICTURES: Final = "JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF" + (", HEIC" if _HEIC else "")
-ALLOWED: Final = f"{_PICTURES}; WAV, MP3, FLAC, OGG, M4A; MP4, MOV, WebM, MKV"
+ALLOWED: Final = f"{_PICTURES}; WAV, MP3, FLAC, OGG, M4A, AAC, AIFF; MP4, MOV, WebM, MKV"
 
 NOTE_FIRST_FRAME: Final = "note.first_frame"
 NOTE_WHITE: Final = "note.transparency_white"
@@ -71,7 +77,11 @@ _REF: Final = re.compile(r"[0-9a-f]{64}\.[a-z0-9]{2,4}")
 _HEAD_BYTES: Final = 512
 # Run lengths only: for photos smaller and a quarter quicker than deflate at the same level.
 _QUICK_PNG: Final = {"compress_level": 1, "compress_type": zlib.Z_RLE}
+_GOOD_JPEG: Final = {"quality": 95, "subsampling": 0}
 _CHUNK_BYTES: Final = 1 << 20
+MAX_SECONDS: Final = 1800.0
+_CAMERAS: Final = frozenset({"JPEG", "MPO", "HEIF"})
+_LARGE_PX: Final = 4_000_000
 _ORIENTATION: Final = 0x0112
 _UPRIGHT: Final[Mapping[int, Image.Transpose]] = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -88,8 +98,7 @@ _UPRIGHT: Final[Mapping[int, Image.Transpose]] = {
 class InputFile:
     """One stored file. `ref` is `<sha256>.<ext>` of the stored bytes; px are 0 for sound.
 
-    `notes` are text keys of what was changed; `seconds` is the length of sound or video, 0 where
-    the file does not say it.
+    `notes` are text keys of what was changed; `seconds` is the measured length of sound or video.
     """
 
     ref: str
@@ -116,31 +125,62 @@ class _Sniffed:
 class Media:
     """The store of files that people gave, in `folder`, one folder a person.
 
-    `max_bytes` bounds a file, `max_pixels` a picture; both before anything is decoded.
+    `max_bytes` bounds a file, `max_pixels` a picture, both before anything is decoded;
+    `max_seconds` bounds sound and video.
     """
 
-    def __init__(self, folder: Path, *, max_bytes: int, max_pixels: int) -> None:
+    def __init__(
+        self, folder: Path, *, max_bytes: int, max_pixels: int, max_seconds: float = MAX_SECONDS
+    ) -> None:
         self._folder = folder
         self._max_bytes = max_bytes
         self._max_pixels = max_pixels
+        self._max_seconds = max_seconds
 
     def take(self, person: str, source: Path, original_name: str) -> InputFile:
         """Check, make plain and store a file; the same content is stored once.
 
-        Raises `file_unknown`, `file_too_large`, `file_type_unsupported`, `file_broken` or
-        `picture_too_large`. `source` is only read.
+        Raises `file_unknown`, `file_too_large`, `file_type_unsupported`, `file_broken`,
+        `picture_too_large`, `media_empty` or `media_too_long`. `source` is only read.
         """
-        name = shown_name(original_name)
-        size = self._size(source, name)
-        with source.open("rb") as file:
-            kind = sniff(file.read(_HEAD_BYTES))
-        if size == 0:
-            raise StudioError("file_broken", name=name)
-        if kind is None:
-            raise StudioError("file_type_unsupported", name=name, allowed=ALLOWED)
+        name, kind = self._looked_at(source, original_name)
         if kind.picture:
             return self._take_picture(person, source, name, kind)
         return self._take_stream(person, source, name, kind)
+
+    def take_sound(self, person: str, source: Path, original_name: str) -> InputFile:
+        """Take a sound like `take`, and of a video its sound alone, which is noted."""
+        name, kind = self._looked_at(source, original_name)
+        if kind.picture:
+            return self._take_picture(person, source, name, kind)
+        return self._take_stream(person, source, name, kind, sound_only=True)
+
+    def take_mask(
+        self,
+        person: str,
+        sources: Sequence[Path],
+        original_name: str,
+        *,
+        size: tuple[int, int] | None,
+        painted: bool,
+        invert: bool = False,
+        feather_px: float = 0.0,
+    ) -> InputFile:
+        """Make one mask of exactly `size` (w, h): of painted layers, or of one given picture.
+
+        Without a size, that of the first layer counts. Raises like `take`, and `nothing_painted` or
+        `mask_other_size`.
+        """
+        name = shown_name(original_name)
+        layers = [self._picture(source, name) for source in sources]
+        size = size or layers[0].size
+        self._refuse_other_shape(layers, size)
+        mask = masks.of_layers(layers, size) if painted else masks.of_picture(layers[0], size)
+        if masks.is_empty(mask):
+            raise StudioError("nothing_painted")
+        mask = masks.feathered(masks.inverted(mask) if invert else mask, feather_px)
+        ref, bytes_ = self._keep(person, "png", lambda file: mask.save(file, "PNG", **_QUICK_PNG))
+        return InputFile(ref, "mask", "image/png", bytes_, *size, name)
 
     def path(self, person: str, ref: str) -> Path:
         """Find a stored file of this person, or raise `file_unknown`."""
@@ -148,6 +188,10 @@ class Media:
         if not _REF.fullmatch(ref) or not path.is_file():
             raise StudioError("file_unknown")
         return path
+
+    def has(self, person: str, ref: str) -> bool:
+        """Tell whether a file of this person is still stored."""
+        return bool(_REF.fullmatch(ref)) and (self._home(person) / ref).is_file()
 
     def open(self, person: str, ref: str) -> BinaryIO:
         """Open a stored file of this person for reading, or raise `file_unknown`."""
@@ -180,27 +224,71 @@ class Media:
             )
         return size
 
+    def _looked_at(self, source: Path, original_name: str) -> tuple[str, _Sniffed]:
+        """Give the name to show and what the file is, or refuse it."""
+        name = shown_name(original_name)
+        size = self._size(source, name)
+        with source.open("rb") as file:
+            kind = sniff(file.read(_HEAD_BYTES))
+        if size == 0:
+            raise StudioError("file_broken", name=name)
+        if kind is None:
+            raise StudioError("file_type_unsupported", name=name, allowed=ALLOWED)
+        return name, kind
+
     def _take_picture(self, person: str, source: Path, name: str, sniffed: _Sniffed) -> InputFile:
-        picture, notes = self._decoded(source, name, sniffed)
-        mime = "image/png"
-        ref, size = self._keep(person, "png", lambda file: picture.save(file, "PNG", **_QUICK_PNG))
+        picture, notes, untouched = self._decoded(source, name, sniffed)
+        own = _bare(source) if untouched else None
+        if own is not None:
+            ext, mime = (sniffed.ext, sniffed.mime)
+            ref, size = self._keep(person, ext, lambda file: _write(file, own))
+        elif sniffed.picture in _CAMERAS and picture.width * picture.height > _LARGE_PX:
+            mime = "image/jpeg"
+            ref, size = self._keep_jpeg(person, picture)
+        else:
+            mime = "image/png"
+            ref, size = self._keep(
+                person, "png", lambda file: picture.save(file, "PNG", **_QUICK_PNG)
+            )
         if size > self._max_bytes:
             (self._home(person) / ref).unlink(missing_ok=True)
             mime, notes = "image/jpeg", (*notes, NOTE_JPEG)
-            ref, size = self._keep(
-                person, "jpg", lambda file: picture.save(file, "JPEG", quality=95, subsampling=0)
-            )
+            ref, size = self._keep_jpeg(person, picture)
         return InputFile(ref, "image", mime, size, picture.width, picture.height, name, notes)
+
+    def _keep_jpeg(self, person: str, picture: Image.Image) -> tuple[str, int]:
+        return self._keep(person, "jpg", lambda file: picture.save(file, "JPEG", **_GOOD_JPEG))
+
+    def _picture(self, source: Path, name: str) -> Image.Image:
+        """Open a picture for a mask: upright, 8 bits a channel, its transparency kept."""
+        _, sniffed = self._looked_at(source, name)
+        if not sniffed.picture:
+            raise StudioError("file_type_unsupported", name=name, allowed=_PICTURES)
+        with self._opened(source, name, sniffed) as picture:
+            picture.load()
+            return _upright(picture)
+
+    def _refuse_other_shape(self, layers: Sequence[Image.Image], size: tuple[int, int]) -> None:
+        for layer in layers:
+            if not masks.same_shape(layer.size, size):
+                raise StudioError("mask_other_size", mask=_by(layer.size), picture=_by(size))
 
     def _decoded(
         self, source: Path, name: str, sniffed: _Sniffed
-    ) -> tuple[Image.Image, tuple[str, ...]]:
+    ) -> tuple[Image.Image, tuple[str, ...], bool]:
+        """Give the plain picture, the notes, and whether it was so before."""
+        with self._opened(source, name, sniffed) as picture:
+            return *plain_picture(picture), _is_plain(picture)
+
+    @contextmanager
+    def _opened(self, source: Path, name: str, sniffed: _Sniffed) -> Iterator[Image.Image]:
+        """Open a picture within the limits; whatever its decoder meets is told as ours."""
         if sniffed.picture == "HEIF" and not _HEIC:
             raise StudioError("file_type_unsupported", name=name, allowed=ALLOWED)
         try:
             with Image.open(source, formats=[sniffed.picture]) as picture:
                 self._refuse_bomb(picture.width * picture.height, name)
-                return plain_picture(picture)
+                yield picture
         except _BOMB as exc:
             self._refuse_bomb(int((re.findall(r"\d+", str(exc)) or ["0"])[0]), name)
             raise StudioError("file_broken", name=name, details=str(exc)) from exc
@@ -216,12 +304,38 @@ class Media:
                 max_megapixels=_mega(self._max_pixels),
             )
 
-    def _take_stream(self, person: str, source: Path, name: str, sniffed: _Sniffed) -> InputFile:
-        kind, width, height, seconds = _probe(source, name, sniffed)
-        with source.open("rb") as file:
-            ref, size = self._keep(person, sniffed.ext, lambda into: _copy(file, into))
-        mime = sniffed.mime if kind == "video" else sniffed.mime.replace("video/", "audio/")
-        return InputFile(ref, kind, mime, size, width, height, name, (), seconds)
+    def _take_stream(
+        self, person: str, source: Path, name: str, sniffed: _Sniffed, *, sound_only: bool = False
+    ) -> InputFile:
+        with self._streaming(name):
+            facts = sounds.facts_of(
+                source, sniffed.stream, max_seconds=self._max_seconds, sound_only=sound_only
+            )
+        if facts.keep:
+            with source.open("rb") as file:
+                ref, size = self._keep(person, sniffed.ext, lambda into: _copy(file, into))
+            mime = sniffed.mime
+        else:
+            with self._streaming(name):
+                ref, size = self._keep(
+                    person, "flac", lambda into: sounds.write_flac(source, sniffed.stream, into)
+                )
+            mime = "audio/flac"
+        return InputFile(
+            ref, facts.kind, mime, size, facts.width_px, facts.height_px, name, facts.notes,
+            facts.seconds,
+        )  # fmt: skip
+
+    @contextmanager
+    def _streaming(self, name: str) -> Iterator[None]:
+        """Tell whatever FFmpeg meets as ours."""
+        try:
+            yield
+        except StudioError:
+            raise
+        except (av.FFmpegError, AttributeError, *_DAMAGE) as exc:
+            # PyAV gives a stream without a known codec no width at all.
+            raise sounds.refusal(exc, name, self._max_seconds) from exc
 
     def _keep(self, person: str, ext: str, write: Callable[[BinaryIO], None]) -> tuple[str, int]:
         """Write to a file of its own, then give it the name of its content, all at once."""
@@ -282,6 +396,22 @@ def plain_picture(picture: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
     return plain, notes
 
 
+def _is_plain(picture: Image.Image) -> bool:
+    """Tell whether a loaded picture is what LoadImage needs: its own bytes will then do."""
+    return (
+        picture.format in ("JPEG", "PNG")
+        and picture.mode == "RGB"
+        and _turned(picture) is None
+        and not picture.has_transparency_data
+        and _foreign(picture.info.get("icc_profile")) is None
+    )
+
+
+def _bare(source: Path) -> bytes | None:
+    data = source.read_bytes()
+    return bare.jpeg(data) or bare.png(data)
+
+
 def sniff(head: bytes) -> _Sniffed | None:
     """Tell a file's type by its first 512 bytes; None for what cannot be used here."""
     if head.startswith(_MATROSKA) and b"webm" in head[:64]:
@@ -295,6 +425,11 @@ def sniff(head: bytes) -> _Sniffed | None:
         return _iso(head)
     if head[:2] == b"BM" and head[14:18] in _BMP_HEADERS:
         return _Sniffed("bmp", "image/bmp", picture="BMP")
+    if head[:4] == b"FORM" and head[8:12] in (b"AIFF", b"AIFC"):
+        return _Sniffed("aiff", "audio/aiff", stream="aiff")
+    # An ADTS frame of AAC: 12 set bits, then layer 0.
+    if len(head) > 2 and head[0] == 0xFF and head[1] & 0xF6 == 0xF0:
+        return _Sniffed("aac", "audio/aac", stream="aac")
     # An MPEG audio frame: 11 set bits, then layer III or II.
     if len(head) > 2 and head[0] == 0xFF and head[1] & 0xE6 in (0xE2, 0xE4):
         return _MP3
@@ -384,43 +519,29 @@ def _onto_white(picture: Image.Image) -> tuple[Image.Image, bool]:
 
 
 def _to_srgb(picture: Image.Image, profile: object) -> Image.Image:
-    if isinstance(profile, bytes) and profile and picture.mode in ("RGB", "CMYK"):
+    given = _foreign(profile) if picture.mode in ("RGB", "CMYK") else None
+    if given is not None:
         try:
-            given = ImageCms.ImageCmsProfile(BytesIO(profile))
-            if "sRGB" not in ImageCms.getProfileDescription(given):
-                ours = ImageCms.createProfile("sRGB")
-                turned = ImageCms.profileToProfile(picture, given, ours, outputMode="RGB")
-                return turned or picture.convert("RGB")
+            ours = ImageCms.createProfile("sRGB")
+            turned = ImageCms.profileToProfile(picture, given, ours, outputMode="RGB")
+            return turned or picture.convert("RGB")
         except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
-            pass  # a damaged profile of a sound picture: its plain numbers are the best guess
+            pass  # a profile of other colours than the picture's: as if it had none
     return picture.convert("RGB")
 
 
-# --- sound and video ---
+def _foreign(profile: object) -> ImageCms.ImageCmsProfile | None:
+    """Read an ICC profile; None for that of sRGB and for a damaged one, whose numbers are sRGB's.
 
-
-def _probe(source: Path, name: str, sniffed: _Sniffed) -> tuple[str, int, int, float]:
-    """Give kind, width, height and seconds of a stream file, or raise `file_broken`.
-
-    The demuxer is named: left to guess, FFmpeg would also follow playlists to other places.
+    Without a profile, too, the plain numbers are the best guess.
     """
+    if not isinstance(profile, bytes) or not profile:
+        return None
     try:
-        with av.open(str(source), format=sniffed.stream) as container:
-            seconds = container.duration / av.time_base if container.duration else 0.0
-            # A cover picture inside a song is a video stream of one frame: no video.
-            pictures = [s for s in container.streams.video if not _cover(s)]
-            if pictures:
-                return "video", pictures[0].width, pictures[0].height, seconds
-            if container.streams.audio:
-                return "audio", 0, 0, seconds
-    except (av.FFmpegError, AttributeError, *_DAMAGE) as exc:
-        # PyAV gives a stream without a known codec no width at all.
-        raise StudioError("file_broken", name=name, details=repr(exc)) from exc
-    raise StudioError("file_broken", name=name, details="no sound and no picture in it")
-
-
-def _cover(stream: av.video.stream.VideoStream) -> bool:
-    return bool(stream.disposition & av.stream.Disposition.attached_pic)
+        given = ImageCms.ImageCmsProfile(BytesIO(profile))
+        return None if "sRGB" in ImageCms.getProfileDescription(given) else given
+    except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
+        return None
 
 
 # --- small things ---
@@ -434,6 +555,14 @@ def _copy(source: BinaryIO, into: BinaryIO) -> None:
 def _unwritten(exc: OSError) -> StudioError:
     full = exc.errno in (errno.ENOSPC, errno.EDQUOT)
     return StudioError("disk_full" if full else "internal", details=repr(exc))
+
+
+def _write(into: BinaryIO, data: bytes) -> None:
+    into.write(data)
+
+
+def _by(size: tuple[int, int]) -> str:
+    return f"{size[0]} x {size[1]}"
 
 
 def _mb(size_bytes: int) -> str:

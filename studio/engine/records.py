@@ -56,6 +56,18 @@ class JobRow(pw.Model):
     created_us = pw.BigIntegerField()
     started_us = pw.BigIntegerField(default=0)
     ended_us = pw.BigIntegerField(default=0)
+    given = pw.JSONField(null=True)
+    favourite = pw.BooleanField(default=False)
+    deleted_us = pw.BigIntegerField(default=0)
+
+
+class WordsRow(pw.Model):
+    """What a search finds a job by, folded; apart from the job, so that it is read quickly."""
+
+    person = pw.CharField(max_length=64)
+    created_us = pw.BigIntegerField()
+    seq = pw.BigIntegerField()
+    words = LongText()
 
 
 class OutputRow(pw.Model):
@@ -72,6 +84,7 @@ class OutputRow(pw.Model):
     size_bytes = pw.BigIntegerField()
     width_px = pw.IntegerField(default=0)
     height_px = pw.IntegerField(default=0)
+    seconds = pw.DoubleField(default=0.0)
 
 
 class WorkerRow(pw.Model):
@@ -101,6 +114,7 @@ class Tables:
     person: type[PersonRow]
     job: type[JobRow]
     output: type[OutputRow]
+    words: type[WordsRow]
     chore: type[ChoreRow]
     worker: type[WorkerRow]
 
@@ -120,6 +134,11 @@ def tables(database: pw.Database) -> Tables:
         class Meta:
             table_name = "output"
 
+    class Words(WordsRow):
+        class Meta:
+            table_name = "job_words"
+            primary_key = pw.CompositeKey("person", "created_us", "seq")
+
     class Chore(ChoreRow):
         class Meta:
             table_name = "chore"
@@ -128,5 +147,5 @@ def tables(database: pw.Database) -> Tables:
         class Meta:
             table_name = "worker"
 
-    database.bind([Person, Job, Output, Chore, Worker])
-    return Tables(person=Person, job=Job, output=Output, chore=Chore, worker=Worker)
+    database.bind([Person, Job, Output, Words, Chore, Worker])
+    return Tables(person=Person, job=Job, output=Output, words=Words, chore=Chore, worker=Worker)

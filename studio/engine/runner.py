@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
@@ -122,6 +122,7 @@ class Runner:
         bus: Bus,
         stocks: Stocks,
         worker: str,
+        kept: Callable[[Sequence[Output]], None] = lambda _: None,
         pace: Pace | None = None,
         lease: Lease | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -136,6 +137,7 @@ class Runner:
         self._bus = bus
         self._stocks = stocks
         self._worker = worker
+        self._kept = kept
         self._pace = pace or Pace()
         self._lease = lease or Lease()
         self._clock = clock
@@ -379,7 +381,9 @@ class Runner:
         """Turn the server's record into the job's end."""
         if record.outcome == "success":
             self._fleet.well(run.report.last.server)
-            self._end(run, State.COMPLETED, outputs=self._keep(run, client, record))
+            outputs = self._keep(run, client, record)
+            self._end(run, State.COMPLETED, outputs=outputs)
+            self._kept(outputs)
         elif record.outcome == "interrupted":
             self._end(run, State.CANCELLED)
         else:

@@ -31,6 +31,7 @@ from PIL import (
     WebPImagePlugin,
 )
 
+from studio.engine import playable
 from studio.engine.jobs import Job, Output
 from studio.errors import StudioError
 
@@ -242,7 +243,7 @@ class Draft:
         kind = type_of(part, filename)
         name = f"{index + 1:03d}{kind.suffix}"
         part.rename(self._folder / name)
-        width_px, height_px = size_px(self._folder / name, kind)
+        width_px, height_px, seconds = measures(self._folder / name, kind)
         return Output(
             index=index,
             node=node,
@@ -253,6 +254,7 @@ class Draft:
             size_bytes=(self._folder / name).stat().st_size,
             width_px=width_px,
             height_px=height_px,
+            seconds=seconds,
         )
 
 
@@ -301,6 +303,13 @@ def _text(head: bytes, filename: str) -> Type | None:
     if not head or any(ord(char) < 32 and char not in "\t\n\r\f" for char in words):
         return None
     return _JSON if filename.lower().endswith(".json") else _TEXT
+
+
+def measures(path: Path, kind: Type) -> tuple[int, int, float]:
+    """Give width and height in px and seconds, each 0 where it has no meaning or is unknown."""
+    if kind.kind in ("video", "audio"):
+        return playable.measure(path)
+    return *size_px(path, kind), 0.0
 
 
 def size_px(path: Path, kind: Type) -> tuple[int, int]:

@@ -78,7 +78,7 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Databas
     shared: Database = request.getfixturevalue("mariadb_tables")
     rows = shared.tables
     yield shared
-    for table in (rows.job, rows.output, rows.person, rows.chore, rows.worker):
+    for table in (rows.job, rows.output, rows.words, rows.person, rows.chore, rows.worker):
         shared.tx(table.delete().execute)
 
 

@@ -177,6 +177,7 @@ class TestMigrations:
             database.tables.person,
             database.tables.job,
             database.tables.output,
+            database.tables.words,
             database.tables.chore,
             database.tables.worker,
         ):

@@ -94,12 +94,13 @@ def raw_png(width: int, height: int, *, bits: int, rows: bytes) -> bytes:
         ("MPO", False),
     ],
 )
-def test_each_picture_type_becomes_a_plain_png(
+def test_each_picture_type_becomes_plain_and_a_jpeg_stays_one(
     store: Media, make: Make, form: str, exact: bool
 ) -> None:
     file = store.take("ann", make(half_red(), form), "wrong-name.txt")
 
-    assert (file.kind, file.mime, file.width_px, file.height_px) == ("image", "image/png", 40, 20)
+    mime = "image/jpeg" if form in ("JPEG", "MPO") else "image/png"
+    assert (file.kind, file.mime, file.width_px, file.height_px) == ("image", mime, 40, 20)
     assert file.notes == ()
     difference = np.abs(pixels(store, file) - np.asarray(half_red()).astype(int))
     assert difference[:, [0, 39]].max() <= (0 if exact else 12)
@@ -380,7 +381,7 @@ def test_a_picture_whose_png_is_too_large_is_kept_as_jpeg(tmp_path: Path, make: 
     store = Media(tmp_path / "store", max_bytes=60_000, max_pixels=1_000_000)
     noise = np.random.default_rng(3).normal(128, 12, (200, 200, 3)).clip(0, 255).astype(np.uint8)
 
-    file = store.take("ann", make(Image.fromarray(noise), "JPEG", quality=80), "big.jpg")
+    file = store.take("ann", make(Image.fromarray(noise), "WEBP", quality=80), "big.webp")
 
     assert (file.mime, file.notes) == ("image/jpeg", ("note.saved_as_jpeg",))
     assert file.size_bytes <= 100_000
@@ -392,19 +393,60 @@ def test_a_file_that_is_not_there_is_unknown(store: Media, tmp_path: Path) -> No
     assert refused(store, tmp_path).code == "file_unknown"
 
 
+def test_a_large_photo_that_must_be_turned_stays_a_photo(tmp_path: Path, make: Make) -> None:
+    store = Media(tmp_path / "store", max_bytes=50_000_000, max_pixels=20_000_000)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+
+    file = store.take("ann", make(half_red((3000, 2000)), "JPEG", exif=exif), "photo.jpg")
+
+    assert (file.mime, file.width_px, file.height_px) == ("image/jpeg", 2000, 3000)
+    shown = pixels(store, file)
+    assert np.abs(shown[100, 1000] - RED).max() <= 6
+    assert np.abs(shown[2900, 1000] - BLUE).max() <= 6
+
+
+def test_a_plain_photo_keeps_its_own_pixels_and_loses_what_lies_behind_it(
+    store: Media, make: Make
+) -> None:
+    exif = Image.Exif()
+    exif[0x010F] = "A maker of phones"
+    photo = BytesIO()
+    noisy = np.random.default_rng(5).integers(0, 255, (64, 48, 3), dtype=np.uint8)
+    Image.fromarray(noisy).save(photo, "JPEG", quality=70, progressive=True, exif=exif)
+
+    file = store.take("ann", make(photo.getvalue() + b"a film of the moment"), "photo.jpg")
+
+    kept = store.path("ann", file.ref).read_bytes()
+    assert b"maker" not in kept
+    assert b"film" not in kept
+    assert len(kept) < len(photo.getvalue())
+    with Image.open(photo) as given:
+        assert (pixels(store, file) == np.asarray(given)).all()
+
+
 # --- the store ---
 
 
 def test_the_same_content_is_stored_once_under_its_hash(
     store: Media, make: Make, tmp_path: Path
 ) -> None:
+    about = PngImagePlugin.PngInfo()
+    about.add_text("Author", "somebody")
     one = store.take("ann", make(half_red(), "PNG"), "one.png")
-    two = store.take("ann", make(half_red(), "BMP"), "two.bmp")
+    two = store.take("ann", make(half_red(), "PNG", pnginfo=about), "two.png")
 
     path = store.path("ann", one.ref)
     assert one.ref == two.ref == f"{hashlib.sha256(path.read_bytes()).hexdigest()}.png"
     assert len(list((tmp_path / "store").glob("*/*"))) == 1
-    assert (one.original_name, two.original_name) == ("one.png", "two.bmp")
+    assert (one.original_name, two.original_name) == ("one.png", "two.png")
+
+
+def test_taking_a_stored_file_gives_the_same_file(store: Media, make: Make) -> None:
+    for picture in (make(half_red(), "JPEG"), make(half_red(), "GIF")):
+        one = store.take("ann", picture, "one")
+
+        assert store.take("ann", store.path("ann", one.ref), "again").ref == one.ref
 
 
 def test_two_people_with_one_file_name_each_have_their_own(store: Media, make: Make) -> None:

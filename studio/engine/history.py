@@ -1,0 +1,230 @@
+"""What a person made: pages by key, filters, search, favourites, and deleting with undo.
+
+Moves no job's state, which is the ledger's alone. All filters are answered from one index that
+holds every column they ask (`job_gallery`), so a page of a hundred thousand jobs reads as quickly
+as one of a hundred; never by OFFSET.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from peewee import SQL, fn
+
+from studio.engine.database import Database
+from studio.engine.jobs import Job, State
+from studio.engine.ledger import Ledger
+from studio.engine.words import terms
+from studio.errors import StudioError
+
+COUNTED_AT_MOST: Final = 1000
+AT_ONCE_AT_MOST: Final = 500
+_PURGED_AT_ONCE: Final = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """What of a person's history is wanted; what is left empty does not count.
+
+    `since_us` (inclusive) and `until_us` (exclusive) are UTC epoch microseconds of the order.
+    `text` finds jobs whose prompts, file names or seed hold each of its words, Chinese ones of any
+    length. `favourite` True: favourites only.
+    """
+
+    tab: str | None = None
+    workflow: str | None = None
+    states: tuple[State, ...] = ()
+    favourite: bool = False
+    since_us: int | None = None
+    until_us: int | None = None
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """How many jobs there are; `more` when counting stopped at `number`."""
+
+    number: int
+    more: bool
+
+
+class History:
+    """Reads and tidies the jobs of persons. Methods block on the database."""
+
+    def __init__(
+        self, database: Database, ledger: Ledger, *, now: Callable[[], int] | None = None
+    ) -> None:
+        self._db = database
+        self._rows = database.tables
+        self._ledger = ledger
+        self._now = now or database.now_us
+
+    def page(
+        self,
+        person: str,
+        filters: Filters,
+        *,
+        after: str | None = None,
+        limit: int = 24,
+        skip: int = 0,
+    ) -> tuple[list[Job], str | None]:
+        """List the person's jobs of every state, newest order first, and the next page's key.
+
+        New jobs come before the first page, so no page skips or repeats one. A key that is not
+        ours begins at the first page. `skip` passes over so many: they are all read in the index.
+        """
+        query = self._wanted(person, filters, after).limit(limit + 1).offset(skip)
+
+        def read() -> tuple[list[Job], str | None]:
+            keys = [(int(created_us), int(seq)) for created_us, seq in query.tuples()]
+            jobs = self._ledger.by_seq([seq for _, seq in keys[:limit]])
+            return jobs, "{}-{}".format(*keys[limit - 1]) if len(keys) > limit else None
+
+        return self._db.read(read)
+
+    def count(self, person: str, filters: Filters, *, at_most: int = COUNTED_AT_MOST) -> Count:
+        """Count the jobs that `page` lists, up to `at_most`."""
+        some = self._wanted(person, filters, None, ordered=False).limit(at_most + 1).alias("some")
+        job = self._rows.job
+        query = job.select(fn.COUNT(SQL("1"))).from_(some)
+        found = self._db.read(lambda: int(query.scalar() or 0))
+        return Count(min(found, at_most), found > at_most)
+
+    def favourite(self, person: str, job_id: str, on: bool) -> Job:
+        """Set or unset a favourite. Raises `job_unknown`."""
+        job = self._rows.job
+        mark = job.update(favourite=on).where(
+            job.job_id == job_id, job.person == person, job.deleted_us == 0
+        )
+        self._db.tx(mark.execute)
+        return self._ledger.get(job_id, person=person)
+
+    def delete(self, person: str, job_ids: Sequence[str]) -> tuple[str, ...]:
+        """Put ended jobs out of sight, to be restored or purged; give those that now are.
+
+        Raises `job_not_ended` for one that still waits or runs, and then deletes none. Unknown and
+        deleted ones are passed over.
+        """
+        job, ids = self._rows.job, _few(job_ids)
+        mine = (job.person == person) & job.job_id.in_(ids) & (job.deleted_us == 0)
+
+        def hide() -> tuple[str, ...]:
+            rows = self._db.for_update(job.select(job.job_id, job.state).where(mine))
+            found = [(str(job_id), str(state)) for job_id, state in rows.tuples()]
+            for job_id, state in found:
+                if not State(state).ended:
+                    raise StudioError("job_not_ended", job_id=job_id)
+            job.update(deleted_us=self._now()).where(mine).execute()
+            return tuple(job_id for job_id, _ in found)
+
+        return self._db.tx(hide) if ids else ()
+
+    def restore(self, person: str, job_ids: Sequence[str]) -> tuple[str, ...]:
+        """Bring deleted jobs back into sight; give those that were still there."""
+        job, ids = self._rows.job, _few(job_ids)
+        mine = (job.person == person) & job.job_id.in_(ids) & (job.deleted_us > 0)
+
+        def show() -> tuple[str, ...]:
+            rows = self._db.for_update(job.select(job.job_id).where(mine))
+            found = tuple(str(job_id) for (job_id,) in rows.tuples())
+            job.update(deleted_us=0).where(mine).execute()
+            return found
+
+        return self._db.tx(show) if ids else ()
+
+    def purge(self, older_than_s: float, forget: Callable[[Job], None]) -> int:
+        """End the undo of jobs deleted so long ago: rows and, by `forget`, files. Give how many.
+
+        The rows go first and for good: from then on no restore can show a job without its files.
+        Files that a stopped process left behind are found by the store's sweep of unknown folders.
+        """
+        purged = 0
+        while gone := self._db.tx(lambda: self._purge_some(older_than_s)):
+            for one in gone:
+                forget(one)
+            purged += len(gone)
+        return purged
+
+    def _purge_some(self, older_than_s: float) -> list[Job]:
+        job, out, words = self._rows.job, self._rows.output, self._rows.words
+        before = self._now() - round(older_than_s * 1e6)
+        query = (
+            job.select(job.seq, job.person, job.created_us)
+            .where(job.deleted_us > 0, job.deleted_us < before)
+            .limit(_PURGED_AT_ONCE)
+        )
+        rows = [tuple(row) for row in self._db.for_update(query, skip_locked=True).tuples()]
+        jobs = self._ledger.by_seq([int(seq) for seq, _, _ in rows])
+        if not jobs:
+            return []
+        out.delete().where(out.job_id.in_([one.job_id for one in jobs])).execute()
+        for seq, person, created_us in rows:
+            words.delete().where(
+                words.person == person, words.created_us == created_us, words.seq == seq
+            ).execute()
+        job.delete().where(job.seq.in_([seq for seq, _, _ in rows])).execute()
+        return jobs
+
+    def _wanted(
+        self, person: str, filters: Filters, after: str | None, *, ordered: bool = True
+    ) -> Any:
+        """Select `(created_us, seq)`: from the index alone, or along the words when searching."""
+        job = self._rows.job
+        found = terms(filters.text)
+        if found:
+            query, at = self._searched(found)
+        else:
+            query, at = job.select(job.created_us, job.seq), job
+        query = query.where(at.person == person, *self._filtered(filters))
+        if filters.since_us is not None:
+            query = query.where(at.created_us >= filters.since_us)
+        if filters.until_us is not None:
+            query = query.where(at.created_us < filters.until_us)
+        key = _read_key(after)
+        if key is not None:
+            # Not as row values: MariaDB uses no index for those.
+            created_us, seq = key
+            query = query.where(
+                at.created_us <= created_us, (at.created_us < created_us) | (at.seq < seq)
+            )
+        return query.order_by(at.created_us.desc(), at.seq.desc()) if ordered else query
+
+    def _searched(self, found: Sequence[str]) -> tuple[Any, Any]:
+        job, words = self._rows.job, self._rows.words
+        query = words.select(words.created_us, words.seq).join(job, on=(job.seq == words.seq))
+        return query.where(*(fn.INSTR(words.words, term) > 0 for term in found)), words
+
+    def _filtered(self, filters: Filters) -> list[Any]:
+        """Ask the columns as expressions: asked plainly, another index would seem to fit better."""
+        job = self._rows.job
+        asked = [_as_is(job.deleted_us, "0") == 0]
+        if filters.tab:
+            asked.append(_as_is(job.tab, "''") == filters.tab)
+        if filters.workflow:
+            asked.append(_as_is(job.workflow, "''") == filters.workflow)
+        if filters.states:
+            asked.append(_as_is(job.state, "''").in_([str(state) for state in filters.states]))
+        if filters.favourite:
+            asked.append(_as_is(job.favourite, "0") == 1)
+        return asked
+
+
+def _as_is(column: Any, absent: str) -> Any:
+    return fn.COALESCE(column, SQL(absent), coerce=False)
+
+
+def _few(job_ids: Sequence[str]) -> list[str]:
+    ids = list(dict.fromkeys(job_ids))
+    if len(ids) > AT_ONCE_AT_MOST:
+        raise StudioError("too_many_at_once", max=AT_ONCE_AT_MOST)
+    return ids
+
+
+def _read_key(key: str | None) -> tuple[int, int] | None:
+    created, _, seq = (key or "").partition("-")
+    if not (created.isascii() and created.isdigit() and seq.isascii() and seq.isdigit()):
+        return None
+    # Beyond a BIGINT a database would complain; beyond any row it need not be exact.
+    return min(int(created[:19]), 2**62), min(int(seq[:19]), 2**62)
