@@ -432,8 +432,7 @@ class _Binding:
     def _apply(self, rule: Rule) -> None:
         for node, outputs in rule.bypass.items():
             self._bypass(node, outputs)
-        for node in rule.remove:
-            self._remove(node)
+        self._remove(rule.remove)
         for place, value in rule.set.items():
             target = self.graph.settable(place)
             if target.node in self.out:
@@ -449,16 +448,14 @@ class _Binding:
                 if is_link(value) and value[0] == node and value[1] in outputs:
                     source = held[outputs[value[1]]]
                     body["inputs"][name] = list(source) if is_link(source) else source
-        self._remove(node)
+        self._remove((node,))
 
-    def _remove(self, node: str) -> None:
-        self.out.pop(node, None)
-        for body in self.out.values():
-            body["inputs"] = {
-                name: value
-                for name, value in body["inputs"].items()
-                if not (is_link(value) and value[0] == node)
-            }
+    def _remove(self, nodes: Sequence[str]) -> None:
+        gone = {node for node in nodes if self.out.pop(node, None) is not None}
+        for body in self.out.values() if gone else ():
+            inputs = body["inputs"]
+            for name in [n for n, v in inputs.items() if is_link(v) and v[0] in gone]:
+                del inputs[name]
 
     def _prune(self) -> None:
         """Drop what leads to no output: the loaders and helpers of parts taken away."""

@@ -1,8 +1,8 @@
 """The small formulas of manifests: `4 * round(seconds * fps / 4) + 1`.
 
-Numbers, names, `+ - * /`, and `ceil floor round min max`; nothing else is taken, so a manifest can
-compute and never act. A name is a parameter, an earlier derived value, or a measure of a given
-file: `audio.seconds`, `image.width`, `image.height`.
+Numbers, names, `+ - * /`, and `ceil floor round sqrt min max`; nothing else is taken, so that a
+manifest can compute and never act. A name is a parameter, an earlier derived value, or a measure
+of a given file: `audio.seconds`, `image.width`, `image.height`.
 """
 
 from __future__ import annotations
@@ -29,11 +29,13 @@ _FUNCTIONS: Final[Mapping[str, Callable[..., Any]]] = {
     "ceil": lambda x: math.ceil(x - _HAIR),
     "floor": lambda x: math.floor(x + _HAIR),
     "round": lambda x: math.floor(x + 0.5),
+    "sqrt": math.sqrt,
     "min": min,
     "max": max,
 }
 
 
+@cache
 def names(formula: str) -> frozenset[str]:
     """Name what a formula reads. Raises `FaultError` for what is no formula."""
     return frozenset(_names(_parsed(formula)))

@@ -64,7 +64,7 @@ class Graph:
 
     def copy(self) -> Prompt:
         """Give an own deep copy to write to."""
-        return copy.deepcopy({node: dict(body) for node, body in self.nodes.items()})
+        return {node: _copied(body) for node, body in self.nodes.items()}
 
     def target(self, place: str) -> Target:
         """Resolve `node.input`; raises `FaultError` when the graph has no such node or input.
@@ -86,6 +86,20 @@ class Graph:
         if not known:
             raise FaultError(f"{place}: the graph has no such node")
         return known[0]
+
+
+def _copied(body: Mapping[str, Any]) -> dict[str, Any]:
+    """Copy one node; most of its inputs are plain values and links, which are copied at once."""
+    inputs = {
+        name: list(value)
+        if is_link(value)
+        else copy.deepcopy(value)
+        if isinstance(value, (dict, list))
+        else value
+        for name, value in body["inputs"].items()
+    }
+    rest = {key: copy.copy(part) for key, part in body.items() if key != "inputs"}
+    return {**rest, "inputs": inputs}
 
 
 def is_link(value: object) -> bool:

@@ -41,7 +41,7 @@ def derived(manifest: Manifest, values: Values) -> dict[str, int | float]:
     known = dict(values)
     found: dict[str, int | float] = {}
     for one in manifest.derived:
-        if formula.names(one.value) <= known.keys():
+        if formula.names(one.value) <= known.keys() and holds(one.when, known):
             known[one.name] = found[one.name] = _within(one, formula.value(one.value, known))
     return found
 

@@ -52,6 +52,12 @@ def forms(workflow: Workflow) -> Iterator[dict[str, Any]]:
     largest |= {p.name: p.default for p in parameters if p.name in read and p.default is not None}
     asked = {name for rule in workflow.manifest.rules for name in rule.when}
     asked |= {name for p in parameters for name in p.when}
+    named = {
+        (name, word)
+        for rule in workflow.manifest.rules
+        for name, condition in rule.when.items()
+        for word in condition.contains
+    }
     spans = {name: _span(workflow.manifest, name) for name in facts_read(workflow.manifest)}
     for base, at in ((smallest, 0), (largest, -1)):
         full = base | {name: span[at] for name, span in spans.items()}
@@ -59,8 +65,10 @@ def forms(workflow: Workflow) -> Iterator[dict[str, Any]]:
         for p in parameters:
             if p.name in asked:
                 yield from (full | {p.name: value} for value in candidates(p))
-        for name, span in spans.items():
-            yield from (full | {name: value} for value in span)
+        for name, word in named:
+            yield full | {name: word}
+    # Once is enough: what a length takes away or adds does not depend on the rest.
+    yield from (full | {name: value} for name, span in spans.items() for value in span)
 
 
 def _span(manifest: Manifest, fact: str) -> list[float]:
@@ -180,6 +188,7 @@ def _wrong_names(manifest: Manifest) -> Iterator[tuple[Place, str]]:
     asked: list[tuple[Place, When]] = [
         (("rules", index, "when"), rule.when) for index, rule in enumerate(manifest.rules)
     ]
+    asked += [(("derived", at, "when"), one.when) for at, one in enumerate(manifest.derived)]
     for index, p in enumerate(manifest.parameters):
         asked += [
             (("parameters", index, "when"), p.when),
