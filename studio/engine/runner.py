@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from studio.engine.bus import Bus
 from studio.engine.comfy import refusals
-from studio.engine.comfy.client import ComfyClient, RunRecord
+from studio.engine.comfy.client import ComfyClient, Listener, RunRecord
 from studio.engine.comfy.events import Failed, OutputFile
 from studio.engine.comfy.fleet import Fleet, Server, Slot
 from studio.engine.comfy.refusals import is_out_of_memory
@@ -261,7 +261,8 @@ class Runner:
         run.report.on(server.name)
         prompt = self._bound(run, {ref: ref for ref in run.job.inputs}, None)
         prompt_id = run.job.prompt_id
-        with server.client.listen(prompt_id) as listener, run.life.woken_through(listener):
+        run.report.resume()
+        with self._hearing(run, server.client, prompt_id, run.job.client_id) as listener:
             watcher = Watcher(
                 server.client,
                 prompt_id,
@@ -293,7 +294,7 @@ class Runner:
             files = {ref: self._upload(run, client, ref) for ref in run.job.inputs}
             prompt = self._bound(run, files, client)
         prompt_id = self._new_id()
-        with client.listen(prompt_id) as listener, run.life.woken_through(listener):
+        with self._hearing(run, client, prompt_id) as listener:
             watcher = Watcher(
                 client,
                 prompt_id,
@@ -305,7 +306,13 @@ class Runner:
                 nurse=self._nurse(run, server),
                 clock=self._clock,
             )
-            if not self._ledger.sent(run.claim, server=server.name, prompt_id=prompt_id):
+            sent = self._ledger.sent(
+                run.claim,
+                server=server.name,
+                prompt_id=prompt_id,
+                client_id=listener.client_id,
+            )
+            if not sent:
                 raise Stale
             with self._turning_away(prompt_id):
                 self._submit(run, client, prompt, prompt_id, watcher)
@@ -332,6 +339,19 @@ class Runner:
 
     def _nurse(self, run: Run, server: Server) -> _Nurse:
         return _Nurse(self._fleet, server.name, lambda: self._unfit(run))
+
+    @contextmanager
+    def _hearing(
+        self, run: Run, client: ComfyClient, prompt_id: str, client_id: str = ""
+    ) -> Iterator[Listener]:
+        """Listen to a prompt; leave its socket's id to the next worker when that one takes over."""
+        listener = client.listen(prompt_id, client_id=client_id)
+        with listener, run.life.woken_through(listener):
+            try:
+                yield listener
+            except (Stale, Stopping):
+                listener.give_up()
+                raise
 
     def _upload(self, run: Run, client: ComfyClient, ref: str) -> str:
         """Bring one input to the server under a name made of its content."""

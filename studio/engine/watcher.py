@@ -306,9 +306,11 @@ class Watcher:
                 return True, standing.record
             case StandingKind.RUNNING:
                 self._works()
+                self._listener.tune_in()
                 self._mind_silence()
             case StandingKind.QUEUED:
                 self._unsure = False
+                self._listener.tune_in()
                 if standing.position:
                     self._word_at = self._clock()  # another's turn: nothing to be heard of ours
                 if not self._mind_silence():

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from studio.engine.database import Database, migrate, open_database
 from studio.practice import PracticeServer
 from tests.chain.house import House, opened
+from tests.servers import MariaDB
 
 
 @pytest.fixture(params=["0.8.0", "newer"])
@@ -19,10 +22,41 @@ def practice(request: pytest.FixtureRequest) -> Iterator[PracticeServer]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def records(mariadb: MariaDB) -> Iterator[tuple[str, Database]]:
+    """One migrated database for all tests of the full home, and its address."""
+    url = mariadb.new_database()
+    database = open_database(url)
+    migrate(database)
+    yield url, database
+    database.close()
+
+
 @pytest.fixture
-def house(practice: PracticeServer, tmp_path: Path) -> Iterator[House]:
+def full_home(records: tuple[str, Database], redis_url: str) -> Iterator[dict[str, str]]:
+    """Settings of the home of many processes: MariaDB and Redis, both without anything in them."""
+    url, database = records
+    yield {"database_url": url, "redis_url": redis_url}
+    for field in fields(database.tables):
+        database.tx(getattr(database.tables, field.name).delete().execute)
+
+
+@pytest.fixture
+def home(practice: PracticeServer, request: pytest.FixtureRequest) -> dict[str, str]:
+    """Settings of a home: all in one process with the old ComfyUI, the full one with the newer.
+
+    So both homes and both profiles are tried by everything, in the time of one.
+    """
+    if not practice.newer:
+        return {}
+    full: dict[str, str] = request.getfixturevalue("full_home")
+    return full
+
+
+@pytest.fixture
+def house(practice: PracticeServer, home: dict[str, str], tmp_path: Path) -> Iterator[House]:
     """A studio on the practice server, as if it were a configured ComfyUI."""
-    with opened(tmp_path, comfy_urls=(practice.url,)) as house:
+    with opened(tmp_path, comfy_urls=(practice.url,), **home) as house:
         yield house
 
 

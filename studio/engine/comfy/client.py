@@ -62,21 +62,45 @@ _SMALL_BYTES: Final = 512 * 1024  # no server's limit is lower: not worth asking
 _LOOK_GAP_S: Final = 1.0
 _DOUBT_S: Final = 3.0
 _DEFINITIONS_S: Final = 60.0
+_EAR_S: Final = 1.0  # how long a further socket to a server that is there may take to open
+_DEAF_S: Final = 10.0  # a borrowed id that hears nothing for so long is connected anew
 _MB: Final = 1024 * 1024
 
 
+@dataclasses.dataclass(slots=True, eq=False)
+class _Ear:
+    """One socket. `taken`: it hears a prompt that was posted under its id, and no second one."""
+
+    client_id: str
+    link: Link
+    taken: bool = False
+    tuned_at: float = 0.0
+
+
 class Listener:
-    """Hears one prompt. Made by `ComfyClient.listen`; one thread gets, any thread nudges."""
+    """Hears one prompt. Made by `ComfyClient.listen`; one thread gets, any thread nudges.
+
+    `client_id` names the socket that ComfyUI sends the prompt's frames to.
+    """
 
     def __init__(
         self,
         prompt_id: str,
         *,
+        client_id: str,
+        ear: _Ear,
+        borrows: bool,
         silence_s: float,
         forget: Callable[[Listener], None],
+        tune: Callable[[Listener], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.prompt_id = prompt_id
+        self.client_id = client_id
+        self.ear = ear
+        self.borrows = borrows
+        self.given_up = False
+        self._tune = tune
         self._silence_s = silence_s
         self._forget = forget
         self._clock = clock
@@ -114,6 +138,23 @@ class Listener:
                     return None
                 self._changed.wait(min(deadline, quiet_until) - now)
 
+    @property
+    def heard_at(self) -> float:
+        """Give the time, by the client's clock, of the last frame of this prompt."""
+        return self._heard
+
+    def tune_in(self) -> None:
+        """Hear a prompt that another process posted, through the socket it was posted under.
+
+        Only when that process surely listens no more: two sockets on one id harm each other (31).
+        Again, it connects anew if nothing was heard meanwhile. Does nothing for a prompt of ours.
+        """
+        self._tune(self)
+
+    def give_up(self) -> None:
+        """Leave the prompt to another process: its socket is closed before the listener is."""
+        self.given_up = True
+
     def nudge(self) -> None:
         """Make the waiting `get`, or the next one, return None at once."""
         with self._changed:
@@ -143,7 +184,8 @@ class ComfyClient:
     """One server. Safe to use from many threads.
 
     `timeout_s` bounds the silence of any one answer, `silence_s` that of a listened prompt.
-    The socket's `client_id` is this object's own: two on one id make each other deaf (31).
+    Each prompt under way has a socket, and its `client_id`, to itself, kept for the next one: so
+    another process can take over one prompt without making this one deaf to the others (16, 31).
     """
 
     def __init__(
@@ -160,14 +202,15 @@ class ComfyClient:
         self._address = address.read(url, headers)
         self.url = self._address.url
         self.name = self._address.name
-        self.client_id = str(uuid.uuid4())
         self._timeout_s = timeout_s
         self._silence_s = silence_s
         self._clock = clock
         self._calls = Calls(self._address, timeout_s=timeout_s)
-        self._link = Link(
-            self._address, self.client_id, self._hear, patience=patience, rng=rng, clock=clock
-        )
+        self._patience, self._rng = patience, rng
+        first = self._new_ear(str(uuid.uuid4()))
+        self._link = first.link
+        self._ears = [first]
+        self._borrowed: dict[Listener, _Ear] = {}
         self._closed = threading.Event()
         self._lock = threading.Lock()
         self._listeners: tuple[Listener, ...] = ()
@@ -180,15 +223,23 @@ class ComfyClient:
 
     # The socket ---------------------------------------------------------------------------
 
+    @property
+    def client_id(self) -> str:
+        """Give the id of the first socket, which is always open."""
+        return self._ears[0].client_id
+
     def open(self) -> None:
         """Start the socket's thread; returns at once. It reconnects until `close`."""
         self._closed.clear()
         self._link.open()
 
     def close(self) -> None:
-        """End the socket, its thread, and the kept connections."""
+        """End every socket, its thread, and the kept connections."""
         self._closed.set()
-        self._link.close()
+        with self._lock:
+            ears = [*self._ears, *self._borrowed.values()]
+        for ear in ears:
+            ear.link.close()
         self._calls.close()
 
     @property
@@ -205,41 +256,103 @@ class ComfyClient:
         with self._lock:
             self._watchers = (*self._watchers, fn)
 
-    def listen(self, prompt_id: str) -> Listener:
+    def listen(self, prompt_id: str, *, client_id: str = "") -> Listener:
         """Hear one prompt. Register before `submit`: frames may come before the answer (33).
 
-        While the socket is away the listener hears `Lost` first.
+        While the socket is away the listener hears `Lost` first. `client_id` is the one under which
+        another process posted the prompt: nothing is heard of it before `Listener.tune_in`.
         """
-        listener = Listener(
-            prompt_id, silence_s=self._silence_s, forget=self._forget, clock=self._clock
-        )
         with self._lock:
+            ear = self._ears[0] if client_id else self._take_ear()
+            listener = Listener(
+                prompt_id,
+                client_id=client_id or ear.client_id,
+                ear=ear,
+                borrows=bool(client_id),
+                silence_s=self._silence_s,
+                forget=self._forget,
+                tune=self._tune,
+                clock=self._clock,
+            )
             self._listeners = (*self._listeners, listener)
-        if not self._link.connected:
+        if ear.link is not self._link and self._link.connected:
+            ear.link.open()
+            ear.link.wait_up(_EAR_S)
+        if not ear.link.connected:
             listener.put(Lost("not connected"))
         return listener
+
+    def _new_ear(self, client_id: str) -> _Ear:
+        link = Link(
+            self._address,
+            client_id,
+            lambda event: self._hear(ear, event),
+            patience=self._patience,
+            rng=self._rng,
+            clock=self._clock,
+        )
+        ear = _Ear(client_id, link)
+        return ear
+
+    def _take_ear(self) -> _Ear:
+        """Take a socket that no prompt has, or a new one. Under the lock."""
+        ear = next((one for one in self._ears if not one.taken), None)
+        if ear is None:
+            ear = self._new_ear(str(uuid.uuid4()))
+            self._ears.append(ear)
+        ear.taken = True
+        return ear
+
+    def _tune(self, listener: Listener) -> None:
+        """Open the socket a prompt was posted under, or open it anew when it seems deaf."""
+        if not listener.borrows:
+            return
+        now = self._clock()
+        with self._lock:
+            if self._closed.is_set() or any(e.client_id == listener.client_id for e in self._ears):
+                return
+            ear = self._borrowed.get(listener)
+            if ear is None:
+                ear = self._new_ear(listener.client_id)
+                self._borrowed[listener] = ear
+            elif now - max(ear.tuned_at, listener.heard_at) < _DEAF_S:
+                return
+            else:
+                ear.link.rename(listener.client_id)
+            ear.tuned_at = now
+        ear.link.open()
 
     def _forget(self, listener: Listener) -> None:
         with self._lock:
             self._listeners = tuple(known for known in self._listeners if known is not listener)
+            borrowed = self._borrowed.pop(listener, None)
+            ear = listener.ear
+            if not listener.borrows:
+                if listener.given_up:
+                    ear.client_id = str(uuid.uuid4())
+                    ear.link.rename(ear.client_id)
+                ear.taken = False
+        if borrowed is not None:
+            borrowed.link.close()
 
-    def _hear(self, event: RunEvent) -> None:
+    def _hear(self, ear: _Ear, event: RunEvent) -> None:
         """Pass an event on, from the socket's thread. Foreign prompts have no listener (17)."""
         match event:
             case Unknown(kind):
                 log.debug("%s says %s", self.name, kind)
                 return
             case Lost() | Back():
-                self.refresh()
-                heard_by = self._listeners
+                if ear.link is self._link:
+                    self.refresh()
+                heard_by = tuple(k for k in self._listeners if k.ear is ear)
             case Queued(remaining):
                 self.queue_remaining = remaining
-                heard_by = self._listeners
+                heard_by = tuple(k for k in self._listeners if k.ear is ear)
             case _:
                 heard_by = tuple(k for k in self._listeners if k.prompt_id == event.prompt_id)
         for listener in heard_by:
             listener.put(event)
-        if isinstance(event, Lost | Back):
+        if isinstance(event, Lost | Back) and ear.link is self._link:
             for fn in self._watchers:
                 fn()
 
@@ -382,9 +495,10 @@ class ComfyClient:
         is cancelled and refused (4). `server_away` leaves it open whether the prompt arrived,
         unless it is a `NeverSent`.
         """
-        body = self._body(prompt, prompt_id, extra_data)
-        self._link.wait_up(self._timeout_s / 4)  # connect first, then POST (13)
-        frames = self._link.frames
+        ear = self._ear_of(prompt_id)
+        body = self._body(prompt, prompt_id, ear.client_id, extra_data)
+        ear.link.wait_up(self._timeout_s / 4)  # connect first, then POST (13)
+        frames = ear.link.frames
         try:
             status, answer = self._calls.post("/prompt", body)
         except NeverSent:
@@ -400,12 +514,21 @@ class ComfyClient:
                 raise  # the server may still be chewing on it: a second one could run beside it
             status, answer = self._calls.post("/prompt", body)
         self._accept(status, answer, prompt, prompt_id)
-        self._link.expect_a_frame(frames)
+        ear.link.expect_a_frame(frames)
+
+    def _ear_of(self, prompt_id: str) -> _Ear:
+        """Give the socket that listens for a prompt; the first one where nobody does."""
+        listeners = (k for k in self._listeners if k.prompt_id == prompt_id)
+        return next((k.ear for k in listeners), self._ears[0])
 
     def _body(
-        self, prompt: Mapping[str, Any], prompt_id: str, extra_data: Mapping[str, Any] | None
+        self,
+        prompt: Mapping[str, Any],
+        prompt_id: str,
+        client_id: str,
+        extra_data: Mapping[str, Any] | None,
     ) -> bytes:
-        message = {"prompt": prompt, "prompt_id": prompt_id, "client_id": self.client_id}
+        message = {"prompt": prompt, "prompt_id": prompt_id, "client_id": client_id}
         if extra_data:
             message["extra_data"] = dict(extra_data)
         try:

@@ -119,6 +119,13 @@ class Link:
         if thread is not None:
             thread.join(timeout=self._patience.connect + 5)
 
+    def rename(self, client_id: str) -> None:
+        """Let go of the socket at once, and connect anew under this id."""
+        with self._lock:
+            self._client_id = client_id
+            if self._socket is not None:
+                self._socket.abort()  # type: ignore[no-untyped-call]  # the library types it half
+
     def wait_up(self, timeout_s: float) -> bool:
         """Wait until the socket is open; tell whether it is. No use waiting before `open`."""
         return self._up.wait(timeout_s if self._thread is not None else 0)
@@ -154,10 +161,11 @@ class Link:
 
     def _once(self) -> None:
         """Connect, read until the socket is gone, close it fully."""
-        socket = self._connect()
+        client_id = self._client_id
+        socket = self._connect(client_id)
         try:
             with self._lock:
-                if self._stopped.is_set():
+                if self._stopped.is_set() or self._client_id != client_id:
                     return
                 self._socket = socket
             socket.send(wire.FLAGS)
@@ -171,9 +179,9 @@ class Link:
                 self._socket = None
             socket.close(timeout=1)
 
-    def _connect(self) -> websocket.WebSocket:
+    def _connect(self, client_id: str) -> websocket.WebSocket:
         return websocket.create_connection(
-            self._address.socket_url(self._client_id),
+            self._address.socket_url(client_id),
             timeout=self._patience.connect,
             header=[f"{name}: {value}" for name, value in self._address.headers.items()],
             http_no_proxy=[self._address.host] if self._address.loopback else None,

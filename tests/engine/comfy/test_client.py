@@ -13,7 +13,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import pytest
 import requests
@@ -779,8 +779,17 @@ class Clock:
         return self.now
 
 
-def listener_at(clock: Clock) -> Listener:
-    return Listener("p", silence_s=5, forget=lambda _: None, clock=clock)
+def listener_at(clock: Callable[[], float], *, silence_s: float = 5) -> Listener:
+    return Listener(
+        "p",
+        client_id="",
+        ear=cast(Any, None),
+        borrows=False,
+        silence_s=silence_s,
+        forget=lambda _: None,
+        tune=lambda _: None,
+        clock=clock,
+    )
 
 
 def test_silence_is_counted_from_the_last_frame_of_this_prompt() -> None:
@@ -820,7 +829,7 @@ def test_a_slow_reader_gets_the_newest_preview_and_step_only() -> None:
 
 
 def test_a_nudge_ends_a_wait_at_once() -> None:
-    listener = Listener("p", silence_s=60, forget=lambda _: None)
+    listener = listener_at(time.monotonic, silence_s=60)
     heard: list[RunEvent | None] = []
     waiting = threading.Thread(target=lambda: heard.append(listener.get(30)))
     waiting.start()
@@ -832,7 +841,7 @@ def test_a_nudge_ends_a_wait_at_once() -> None:
 
 
 def test_a_nudge_before_the_wait_is_not_lost() -> None:
-    listener = Listener("p", silence_s=60, forget=lambda _: None)
+    listener = listener_at(time.monotonic, silence_s=60)
     listener.put(Started("p"))
     listener.nudge()
 
