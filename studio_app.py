@@ -14,21 +14,21 @@ from studio.tabs import StudioBlocks, make_demo
 
 
 def open_page() -> StudioBlocks:
-    """Build everything from the settings; a bad one ends the start with one line."""
-    try:
-        chosen = load()
-        log.start(chosen.log_dir, level=chosen.log_level, hide=chosen.secret_values)
-        return make_demo(build(chosen))
-    except StudioError as error:
-        sys.exit(" ".join(texts.explain(error)))
+    """Build everything from the settings."""
+    chosen = load()
+    log.start(chosen.log_dir, level=chosen.log_level, hide=chosen.secret_values)
+    return make_demo(build(chosen))
 
 
-def _interrupt(_signal: int, _frame: FrameType | None) -> None:
+def _interrupt(number: int, _frame: FrameType | None) -> None:
+    signal.signal(number, signal.SIG_IGN)  # a second one would cut the clean end short
     raise KeyboardInterrupt
 
 
-demo = open_page()
-
-if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, _interrupt)  # else the studio's end would not run on SIGTERM
-    demo.launch()
+try:
+    demo = open_page()
+    if __name__ == "__main__":
+        signal.signal(signal.SIGTERM, _interrupt)  # else the studio's end would not run
+        demo.launch()
+except StudioError as error:  # a setting that will not do ends the start with one line
+    sys.exit(" ".join(texts.explain(error)))

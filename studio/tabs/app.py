@@ -17,6 +17,7 @@ from gradio.i18n import I18nData
 from studio import texts
 from studio.engine.desk import ServerView
 from studio.engine.workflow.catalog import Tab
+from studio.errors import StudioError
 from studio.tabs import head
 from studio.tabs.api import Programs
 from studio.tabs.asking import Asker, asker_of
@@ -81,11 +82,14 @@ class StudioBlocks(gr.Blocks):
         options["app_kwargs"] = self._site() | (given.get("app_kwargs") or {})
         try:
             return super().launch(**options)
-        except OSError:
+        except OSError as exc:
             # Gradio takes every failed start for a busy port.
             if self._fault is not None:
                 raise self._fault from None
-            raise
+            port = options.get("server_port", "?")
+            raise StudioError(
+                "settings_invalid", name="STUDIO_PORT", value=port, allowed="a port that is free"
+            ) from exc
 
     def _defaults(self) -> dict[str, Any]:
         settings = self.parts.settings
