@@ -194,11 +194,15 @@ def _line(made: Any, stream: Any, as_it_is: bool) -> _Line:
     """Give a stream, what is to be done with its packets, and with the end of them."""
     if as_it_is:
         out = made.add_stream_from_template(stream)
+        untimed: list[Any] = []
 
         def pass_on(packet: Any) -> None:
+            untimed.append(packet)
             if packet.dts is not None:
-                packet.stream = out
-                made.mux(packet)
+                for timed in _timed(untimed):
+                    timed.stream = out
+                    made.mux(timed)
+                untimed.clear()
 
         return stream, pass_on, lambda: None
     out = _film(made, stream) if stream.type == "video" else made.add_stream("aac")
@@ -211,6 +215,17 @@ def _line(made: Any, stream: Any, as_it_is: bool) -> _Line:
             made.mux(out.encode(_fitted(frame, out)))
 
     return stream, code, lambda: made.mux(out.encode(None))
+
+
+def _timed(packets: list[Any]) -> list[Any]:
+    """Give the packets before the first with a decoding time one too, a step apart.
+
+    Matroska keeps none; FFmpeg works them out, but for the first. An empty one ends a stream.
+    """
+    last = packets[-1]
+    for before, packet in enumerate(reversed(packets[:-1]), start=1):
+        packet.dts = last.dts - before * (last.duration or 1)
+    return [packet for packet in packets if packet.size]
 
 
 def _film(made: Any, stream: Any) -> Any:
