@@ -20,6 +20,8 @@ from studio.engine.comfy.fleet import Fleet
 from studio.engine.darkroom import Darkroom
 from studio.engine.database import Database, migrate, open_database
 from studio.engine.desk import Desk
+from studio.engine.disk import DiskFloor
+from studio.engine.health import Pulse, lag_histogram
 from studio.engine.history import History
 from studio.engine.ledger import Ledger
 from studio.engine.live import Live
@@ -164,6 +166,8 @@ def build(settings: Settings, *, pace: Pace | None = None) -> Studio:
         servers=lambda: [view.name for view in fleet.views() if view.online],
     )
     desks = Ledger(hurried, max_pending=settings.max_pending_per_person)
+    floor = DiskFloor((settings.data_dir, settings.outputs_dir), settings.min_free_mb * MB)
+    lags = lag_histogram()
     desk = Desk(
         catalog=catalog,
         ledger=desks,
@@ -176,6 +180,9 @@ def build(settings: Settings, *, pace: Pace | None = None) -> Studio:
         darkroom=darkroom,
         doorbell=doorbell,
         roster=roster,
+        pulse=Pulse(desks, fleet, roster, floor, workflows=catalog.workflows.keys(), lags=lags),
+        floor=floor,
+        lags=lags,
         prompt_max_chars=settings.prompt_max_chars,
     )
     for broken in catalog.broken:

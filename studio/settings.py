@@ -257,6 +257,9 @@ class Settings(BaseSettings):
     max_running_per_person: int = Field(default=0, ge=0, le=10_000)
     """Jobs one person may have running at once; the others wait. 0 = no limit."""
 
+    min_free_mb: int = Field(default=500, ge=0, le=100_000_000)
+    """Free disk space below which no new job is taken, in MB (1,000,000 bytes). 0 = no floor."""
+
     max_upload_mb: int = Field(default=100, ge=1, le=4096)
     """Largest file a person may upload, in MB (1,000,000 bytes)."""
 

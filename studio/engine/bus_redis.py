@@ -312,6 +312,7 @@ def _read(told: Mapping[str, Any]) -> News:
         eta_s=None if told["eta_s"] == "" else float(told["eta_s"]),
         position=int(told["position"]),
         server=str(told["server"]),
+        at_us=int(told.get("at_us", 0)),
         preview_mime=str(told["preview_mime"]),
     )
 

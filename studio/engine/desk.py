@@ -21,6 +21,8 @@ from studio.engine import bundle
 from studio.engine.bus import Bus
 from studio.engine.comfy.fleet import STARTING, Fleet
 from studio.engine.darkroom import Darkroom, Playable
+from studio.engine.disk import DiskFloor
+from studio.engine.health import Health, Histogram, Metrics, Pulse
 from studio.engine.history import AT_ONCE_AT_MOST, Count, Filters, History
 from studio.engine.intake import Intake
 from studio.engine.jobs import Given, Job, NewJob, News, Output, State
@@ -131,6 +133,9 @@ class Desk:
         darkroom: Darkroom,
         doorbell: Doorbell,
         roster: Roster,
+        pulse: Pulse,
+        floor: DiskFloor,
+        lags: Histogram,
         prompt_max_chars: int,
         rng: random.Random | None = None,
         new_id: Callable[[], str] = lambda: str(uuid.uuid4()),
@@ -147,6 +152,9 @@ class Desk:
         self._intake = Intake(media, self.output_file)
         self._doorbell = doorbell
         self._roster = roster
+        self._pulse = pulse
+        self._floor = floor
+        self._lags = lags
         self._prompt_max_chars = prompt_max_chars
         self._rng = rng or random.SystemRandom()
         self._new_id = new_id
@@ -167,6 +175,7 @@ class Desk:
         An order with `again` is taken once: the same again gives the job that is there, another
         under its key raises `key_reused`.
         """
+        self._floor.check()
         workflow = self._catalog.entry(tab).pick(values)
         taken = self._intake.take(person, workflow.manifest, values)
         checked = check(
@@ -191,6 +200,7 @@ class Desk:
 
     def retry(self, person: str, job_id: str, *, new_seed: bool = False) -> Job:
         """Order an ended job again, with the same or a newly drawn seed."""
+        self._floor.check()
         old = self._ledger.get(job_id, person=person)
         workflow = self._catalog.workflow(old.workflow)
         values = dict(old.values)
@@ -392,6 +402,14 @@ class Desk:
             folders.update(p.folder for p in workflow.manifest.parameters if p.folder)
         return {folder: list(self._fleet.choices(folder)) for folder in sorted(folders)}
 
+    def health(self) -> Health:
+        """Look at the whole house. Raises `database_away`."""
+        return self._pulse.health()
+
+    def metrics(self) -> Metrics:
+        """Count for a monitor. Raises `database_away`."""
+        return self._pulse.metrics()
+
     def workers(self) -> Sequence[Worker]:
         """Tell which processes run jobs, those that answer first; each tells every 10 s."""
         return self._roster.workers()
@@ -471,6 +489,8 @@ class Desk:
                 ended = heard is not None and heard.state.ended
                 if heard is not None and not ended and heard.seq > news.seq:
                     news = heard
+                    if heard.at_us:
+                        self._lags.observe(time.time() - heard.at_us / 1e6)
                 elif ended or time.monotonic() - asked_at >= ROW_EVERY_S:
                     row = await asyncio.to_thread(self._stand, person, job_id)
                     asked_at = time.monotonic()

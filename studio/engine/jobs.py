@@ -165,7 +165,8 @@ class News:
 
     `fraction` runs from 0 to 1 over the whole graph and never falls; `phase` is a text key such as
     `phase.sampling`; `node_title` is as in the graph; `step`/`steps` are 0 where a node has none;
-    `eta_s` is seconds left or None; `preview` is a JPEG or PNG, at most a few per second.
+    `eta_s` is seconds left or None; `at_us` is when it was told (epoch microseconds, 0 = unknown);
+    `preview` is a JPEG or PNG, at most a few per second.
     """
 
     job_id: str
@@ -180,5 +181,6 @@ class News:
     eta_s: float | None = None
     position: int = 0
     server: str = ""
+    at_us: int = 0
     preview: bytes | None = field(default=None, repr=False)
     preview_mime: str = "image/jpeg"

@@ -48,6 +48,27 @@ class _Turn:
     last_served_us: int
 
 
+@dataclass(frozen=True, slots=True)
+class Census:
+    """Counts of the moment; `accepted` is the number of the newest job."""
+
+    waiting: int
+    running: int
+    accepted: int
+    now_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """When one job came, was last started (0 = never), and ended; in epoch microseconds."""
+
+    workflow: str
+    state: State
+    created_us: int
+    started_us: int
+    ended_us: int
+
+
 class Ledger:
     """Creates, claims and moves jobs. Safe in many threads and processes at once.
 
@@ -260,6 +281,44 @@ class Ledger:
         job = self._rows.job
         query = job.select(job.job_id).where(job.job_id.in_(asked), job.cancel_wanted)
         return self._db.read(lambda: {str(job_id) for (job_id,) in _tuples(query)})
+
+    def census(self) -> Census:
+        """Count the waiting and the running jobs, from an index alone."""
+        job = self._rows.job
+        counts = job.select(job.state, fn.COUNT(SQL("1"))).where(job.state.in_(_OPEN))
+
+        def ask() -> Census:
+            found = {str(state): int(n) for state, n in _tuples(counts.group_by(job.state))}
+            newest = int(job.select(fn.MAX(job.seq)).scalar() or 0)
+            waiting, running = (found.get(state, 0) for state in _OPEN)
+            return Census(waiting, running, newest, self._now())
+
+        return self._db.read(ask)
+
+    def open_jobs(self, workflows: Collection[str]) -> dict[tuple[str, State], int]:
+        """Count the open jobs of these workflows, by workflow and state."""
+        job = self._rows.job
+        query = (
+            job.select(job.workflow, job.state, fn.COUNT(SQL("1")))
+            .where(job.workflow.in_(sorted(workflows)), job.state.in_(_OPEN))
+            .group_by(job.workflow, job.state)
+        )
+        found = self._db.read(lambda: _tuples(query))
+        return {(str(name), State(state)): int(n) for name, state, n in found}
+
+    def ended_between(self, after_us: int, upto_us: int, workflows: Collection[str]) -> list[Ended]:
+        """List the jobs of these workflows that ended after one moment and not after another."""
+        job = self._rows.job
+        query = job.select(
+            job.workflow, job.state, job.created_us, job.started_us, job.ended_us
+        ).where(
+            job.workflow.in_(sorted(workflows)),
+            job.state.in_([state for state in State if state.ended]),
+            job.ended_us > after_us,
+            job.ended_us <= upto_us,
+        )
+        found = self._db.read(lambda: _tuples(query))
+        return [Ended(str(w), State(s), int(c), int(b), int(e)) for w, s, c, b, e in found]
 
     def inputs_in_use(self) -> set[str]:
         """Give the input references of every job that has not ended: these are never cleaned."""

@@ -103,5 +103,5 @@ class Reporter:
         if self._held and self._clock() - self._preview_at >= PREVIEW_EVERY_S:
             news = replace(news, preview=self._held.data, preview_mime=self._held.mime)
             self._preview_at, self._held = self._clock(), None
-        self.last = replace(news, seq=self.last.seq + 1)
+        self.last = replace(news, seq=self.last.seq + 1, at_us=time.time_ns() // 1000)
         self._bus.publish(self.last)

@@ -1,4 +1,4 @@
-"""Routes of our own beside the page: a person's files, the look, and health.
+"""Routes of our own beside the page: a person's files, and the look.
 
 Every file route asks who is asking; another's file and no file give the same 404.
 """
@@ -96,22 +96,6 @@ class Files:
         tag = _etag("input", ref)
         return _unchanged(request, tag) or FileResponse(path, headers=_headers(tag))
 
-    @_told
-    async def health(self, _request: Request) -> Response:
-        """Say that the studio answers and how its servers are; always 200 while it does."""
-        servers = await anyio.to_thread.run_sync(self._desk.servers)
-        shown = [
-            {
-                "name": server.name,
-                "online": server.online,
-                "practice": server.practice,
-                "version": server.version,
-                "queue_length": server.queue_length,
-            }
-            for server in servers
-        ]
-        return JSONResponse({"status": "ok", "servers": shown})
-
     def _asked(self, request: Request) -> tuple[str, str, str]:
         job_id, name = request.path_params["job_id"], request.path_params["name"]
         person = person_of(request.cookies, self._guests)
@@ -184,6 +168,5 @@ def routes(files: Files, assets: Assets) -> list[Route]:
         Route("/outputs/{job_id}/{name}", files.output, methods=["GET"]),
         Route("/thumbnails/{job_id}/{name}", files.thumbnail, methods=["GET"]),
         Route("/inputs/{ref}", files.given, methods=["GET"]),
-        Route("/api/health", files.health, methods=["GET"]),
         Route("/studio-assets/{name}", assets.serve, methods=["GET"]),
     ]

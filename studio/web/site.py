@@ -16,6 +16,7 @@ from studio.engine.desk import Desk
 from studio.web.identity import Identity
 from studio.web.language import Language
 from studio.web.routes import Assets, Files, routes
+from studio.web.vitals import vital_routes
 
 _FIRST: Final = (Path(__file__).parent / "assets" / "first.js").read_text("utf-8")
 
@@ -48,7 +49,7 @@ def site(
     assets = Assets(look, pictures)
     return {
         "lifespan": lifespan,
-        "routes": routes(Files(desk, guests), assets),
+        "routes": [*routes(Files(desk, guests), assets), *vital_routes(desk)],
         "middleware": [
             Middleware(Identity, guests=guests),
             Middleware(Language, first=_first(assets, look), default=language),

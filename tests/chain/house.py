@@ -74,7 +74,7 @@ def opened(folder: Path, **settings: Any) -> Iterator[House]:
         load(
             env_file=None,
             data_dir=folder / "data",
-            outputs_dir=folder / "outputs",
+            outputs_dir=settings.pop("outputs_dir", folder / "outputs"),
             log_dir=folder / "logs",
             workflows_dir=settings.pop("workflows_dir", PROJECT / "workflows"),
             **settings,
