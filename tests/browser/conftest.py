@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from studio.practice import PracticeServer
 from tests.browser.person import Person
@@ -14,6 +14,7 @@ from tests.tabs.filters import forgive
 from tests.tabs.site import MODELS, Site, served
 
 ARTEFACTS = Path(__file__).parents[1] / "artefacts"
+expect.set_options(timeout=15_000)  # two cores may have much else to do
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
 
 
@@ -24,9 +25,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.browser)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    """One Chromium for all tests."""
+    """One Chromium for a file. While it is open an event loop runs in this thread, so no longer."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=ARGUMENTS)
         yield browser
@@ -84,7 +85,7 @@ def open_browser(chromium: Browser) -> Iterator[OpenBrowser]:
         context.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def desktop(chromium: Browser) -> Iterator[BrowserContext]:
     """One browser on a desk that keeps Gradio's own files from test to test."""
     context = chromium.new_context(locale="en-US", viewport={"width": 1280, "height": 900})

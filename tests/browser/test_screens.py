@@ -53,6 +53,7 @@ def test_the_page_fits_at_every_moment(
     person.field("batch_size").get_by_test_id("number-input").fill("4")
     person.press("generate")
     expect(person.part("now").locator(".studio-line strong")).to_contain_text("6/8")
+    person.field("batch_size").get_by_test_id("number-input").fill("1")
     person.press("generate")
     expect(person.part("now").locator(".studio-queue li")).to_have_count(1)
     camera.take("2-running")
@@ -60,6 +61,7 @@ def test_the_page_fits_at_every_moment(
     site.practice.faults.release()
     person.sees("completed")
     expect(person.part("recent").locator(".studio-thumb")).to_have_count(2)
+    person.part("recent").locator(".studio-thumb").nth(1).click()
     expect(person.part("stage").locator("[data-full]")).to_have_count(4)
     camera.take("3-done")
 
