@@ -45,7 +45,7 @@ _TEST_TAB: Final = "image_blend"
 _TEST_WORKFLOW: Final = "image_blend_pixel"
 _PERSON: Final = "doctor"
 _GB: Final = 1e9
-_DB_PATIENCE_S: Final = 5.0
+_DB_PATIENCE_S: Final = 3.0
 
 
 class Grade(StrEnum):
