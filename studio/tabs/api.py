@@ -112,7 +112,8 @@ class Programs:
         values = {}
         for name, value in said.items():
             parameter = tab.parameter(name)
-            if parameter is None or (not tab.used(name, workflow) and value == parameter.default):
+            unused = not tab.used(name, workflow)
+            if parameter is None or (unused and value == _default(tab, parameter)):
                 continue  # a default of another workflow of the tab, which nobody said
             values[name] = self._sent(parameter, value)
         return self._desk.submit(person, tab.name, values)

@@ -10,11 +10,14 @@ from typing import Any
 
 import pytest
 
+from studio.engine.workflow import formula
 from studio.engine.workflow.binding import Workflow, bind, check, file_targets
 from studio.engine.workflow.catalog import Catalog, load
 from studio.engine.workflow.graph import is_link, order
-from studio.engine.workflow.manifest import Kind, Parameter
+from studio.engine.workflow.manifest import Condition, Derived, Kind, Parameter, holds
+from studio.engine.workflow.measures import Measure, derived
 from studio.engine.workflow.trial import candidates, forms
+from studio.errors import StudioError
 from studio.texts import LANGUAGES
 
 Bound = Callable[..., dict[str, Any]]
@@ -29,16 +32,55 @@ PARAMETERS = [
 ]
 
 
-def full(workflow: Workflow) -> dict[str, Any]:
-    """Give a value for every parameter, so that no part of the graph is taken away."""
+GIVEN = [
+    "another",
+    *(f"a {kind}" for kind in Kind),
+    *(f"another-{n}.png" for n in range(5)),
+    *(f"picture-{n}.png" for n in range(6)),
+]
+
+
+def measures(workflow: Workflow) -> dict[str, Measure]:
+    """Give files of one size, as long as the workflow takes them."""
+    longest = max((p.max_seconds or 0.0 for p in workflow.manifest.parameters), default=0.0)
+    return dict.fromkeys(GIVEN, Measure(640, 480, seconds=longest))
+
+
+def asking(workflow: Workflow, name: str) -> set[str]:
+    """Name the inputs of parameters that heed another one: whether they count, or what they set."""
+    return {
+        target
+        for p in workflow.manifest.parameters
+        if name in p.when or any(name in variant.when for variant in p.variants)
+        for target in p.targets()
+    }
+
+
+def satisfying(p: Parameter, condition: Condition) -> Any:
+    """Give a value for which a condition holds."""
+    return next(value for value in candidates(p) if condition.holds(value))
+
+
+def full(workflow: Workflow, p: Parameter | None = None) -> dict[str, Any]:
+    """Give a value for every parameter, so that no part of the graph is taken away.
+
+    With `p`, the others are such that it counts.
+    """
     rng = random.Random(1)  # noqa: S311 - no secret
+    others = {q.name: q for q in workflow.manifest.parameters}
+    needed = {n: satisfying(others[n], c) for n, c in (p.when if p else {}).items()}
+    # As many pieces as there can be.
+    counted = {q.name for q in others.values() if q.type is Kind.INTEGER and q.step is None}
+    counted &= {name for rule in workflow.manifest.rules for name in rule.when}
     largest = {p.name: candidates(p)[-1] for p in workflow.manifest.parameters}
     defaults = {
         p.name: p.default
         for p in workflow.manifest.parameters
-        if p.default is not None and p.type is not Kind.SEED
+        if p.default is not None and p.type is not Kind.SEED and p.name not in counted
     }
-    return check(workflow, largest | defaults, rng=rng)
+    values = largest | defaults | needed
+    said = {q.name: values[q.name] for q in others.values() if holds(q.when, values)}
+    return check(workflow, said, rng=rng, measures=measures(workflow))
 
 
 def written(workflow: Workflow, values: dict[str, Any]) -> dict[str, Any]:
@@ -66,7 +108,23 @@ def others(p: Parameter, value: Any) -> Iterator[Any]:
         case Kind.SEED:
             yield from ("18446744073709551615", "9007199254740993", "0")
         case _:
-            yield from (item for item in candidates(p) if item not in (None, value))
+            span = {p.min, p.max, value + (p.step or 1)} if isinstance(value, float) else ()
+            yield from (item for item in {*candidates(p), *span} if item not in (None, value))
+
+
+def within(workflow: Workflow, values: dict[str, Any]) -> dict[str, float] | None:
+    """Give what is derived; None where it leaves its limits."""
+    try:
+        return derived(workflow.manifest, values)
+    except StudioError as error:
+        if error.code != "derived_out_of_range":
+            raise
+        return None
+
+
+def presets(workflow: Workflow, p: Parameter) -> set[str]:
+    """Name what the rules that ask about a parameter set."""
+    return {place for rule in workflow.manifest.rules if p.name in rule.when for place in rule.set}
 
 
 def expected(workflow: Workflow, p: Parameter, values: dict[str, Any]) -> dict[str, Any]:
@@ -81,26 +139,47 @@ def expected(workflow: Workflow, p: Parameter, values: dict[str, Any]) -> dict[s
     return dict.fromkeys(p.bind, int(value) if p.type is Kind.SEED else value)
 
 
+def following(workflow: Workflow, name: str) -> Iterator[Derived]:
+    """Give what is derived from a parameter or its file, at first or at second hand."""
+    names = {name, *(f"{name}.{measure}" for measure in ("width", "height", "seconds"))}
+    for one in workflow.manifest.derived:
+        if names & (formula.names(one.value) | set(one.when)):
+            names.add(one.name)
+            yield one
+
+
 @pytest.mark.parametrize(("workflow", "p"), PARAMETERS)
 def test_a_parameter_changes_what_it_binds_to_and_nothing_else(
     workflow: Workflow, p: Parameter
 ) -> None:
     asked = {name for rule in workflow.manifest.rules for name in rule.when}
-    base = full(workflow)
+    asked |= {name for q in workflow.manifest.parameters for name in q.when}
+    follow = list(following(workflow, p.name))
+    base = full(workflow, p)
     before = written(workflow, base)
     changes = list(others(p, base[p.name]))
     for value in changes:
         values = base | {p.name: value}
+        numbers = within(workflow, values)
+        if numbers is None:
+            continue  # refused, so nothing is bound in its place
 
         after = written(workflow, values)
 
         promised = expected(workflow, p, values)
+        promised |= {
+            place: numbers[d.name] for d in follow if d.name in numbers for place in d.bind
+        }
         for place, new in promised.items():
             # A rule may take a node away that this value has no use for.
             assert after.get(place, new) == new, place
             assert place in after or p.name in asked, f"{place} was lost"
         same = set(before) & set(after) - set(promised)
-        assert {place for place in same if before[place] != after[place]} <= set(p.targets())
+        own = {*p.targets(), *(place for one in follow for place in one.bind)}
+        own |= asking(workflow, p.name)
+        assert {place for place in same if before[place] != after[place]} <= own | presets(
+            workflow, p
+        )
         if p.name not in asked:
             assert before.keys() == after.keys()
     assert changes or len(p.choices) == 1
@@ -160,13 +239,37 @@ def test_seeds_are_exact_in_the_prompt(
 
 def test_nothing_shipped_is_broken() -> None:
     assert CATALOG.broken == ()
-    assert [tab.name for tab in CATALOG.tabs] == ["text_to_image", "image_blend"]
+    assert [tab.name for tab in CATALOG.tabs] == [
+        "text_to_image",
+        "face_swap",
+        "image_blend",
+        "image_edit",
+        "sketch_to_image",
+        "virtual_human",
+        "video",
+        "more",
+    ]
+    assert [endpoint.name for endpoint in CATALOG.endpoints] == [
+        "text_to_image",
+        "face_swap",
+        "image_blend",
+        "image_edit",
+        "sketch_to_image",
+        "virtual_human",
+        "text_to_video",
+        "image_to_video",
+        "first_last_frame",
+        "long_video",
+        "upscale",
+        "remove_background",
+        "video_concat",
+    ]
 
 
 @pytest.mark.parametrize("workflow", WORKFLOWS)
 def test_every_word_is_there_in_each_language(workflow: Workflow) -> None:
     manifest = workflow.manifest
-    texts = [manifest.title, manifest.tab_title, manifest.help]
+    texts = [manifest.title, manifest.tab_title, manifest.help, manifest.note]
     for p in manifest.parameters:
         texts += [p.label, p.help, p.placeholder, *p.labels.values()]
 
@@ -183,6 +286,8 @@ def test_the_form_of_text_to_image_stands_in_the_order_of_the_page(catalog: Cata
         "negative_prompt",
         "model",
         "aspect_ratio",
+        "width",
+        "height",
         "batch_size",
         "seed",
         "steps",
@@ -192,7 +297,7 @@ def test_the_form_of_text_to_image_stands_in_the_order_of_the_page(catalog: Cata
         "lora",
         "lora_strength",
     ]
-    assert [p.name for p in fields if p.advanced] == [p.name for p in fields[6:]]
+    assert [p.name for p in fields if p.advanced] == [p.name for p in fields[8:]]
 
 
 @pytest.mark.parametrize(
@@ -208,7 +313,7 @@ def test_sizes_suit_the_model_and_the_shape(
     catalog: Catalog, bound: Bound, model: str, low: float, high: float, multiple: int
 ) -> None:
     tab = catalog.tab("text_to_image")
-    for shape in tab.parameter("aspect_ratio").choices:
+    for shape in set(tab.parameter("aspect_ratio").choices) - {"custom"}:
         values = {"prompt": "a cat", "model": model, "aspect_ratio": shape}
 
         canvas = bound(tab.pick(values), values)["latent"]["inputs"]
