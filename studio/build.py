@@ -11,10 +11,12 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 from studio.engine.accounts import Guests
 from studio.engine.bus import Bus, MemoryBus
 from studio.engine.bus_redis import RedisBus
+from studio.engine.comfy.address import is_loopback
 from studio.engine.comfy.client import ComfyClient
 from studio.engine.comfy.fleet import Fleet
 from studio.engine.darkroom import Darkroom
@@ -24,10 +26,11 @@ from studio.engine.disk import DiskFloor
 from studio.engine.health import Pulse, lag_histogram
 from studio.engine.history import History
 from studio.engine.ledger import Ledger
+from studio.engine.limits import Limits, Rate
 from studio.engine.live import Live
 from studio.engine.media import Media
 from studio.engine.roster import Roster, name_of_this_process
-from studio.engine.runner import Runner
+from studio.engine.runner import Lease, Runner
 from studio.engine.sole import SoleUse
 from studio.engine.stocks import Stocks
 from studio.engine.store import Store
@@ -66,6 +69,7 @@ class Studio:
     live: Live
     desk: Desk
     guests: Guests
+    limits: Limits
     practice: PracticeServer | None
     sole_use: SoleUse | None
 
@@ -106,7 +110,7 @@ class Studio:
             self.sole_use.leave()
 
 
-def build(settings: Settings, *, pace: Pace | None = None) -> Studio:
+def build(settings: Settings, *, pace: Pace | None = None, lease: Lease | None = None) -> Studio:
     """Make and join all parts. Nothing runs, and no socket is open, before `start`.
 
     `pace` is how patient the watchers are; its time limit is the settings'.
@@ -133,7 +137,8 @@ def build(settings: Settings, *, pace: Pace | None = None) -> Studio:
     port = None if settings.comfy_urls else _free_port()
     practice = None if port is None else _practice(settings, catalog, port)
     fleet = _fleet(settings, port)
-    stocks = Stocks(fleet, catalog)
+    knows = bool(settings.comfy_urls or settings.studio_workers)
+    stocks = Stocks(fleet, catalog, refuses=knows)
     runner = Runner(
         ledger=ledger,
         fleet=fleet,
@@ -144,6 +149,7 @@ def build(settings: Settings, *, pace: Pace | None = None) -> Studio:
         stocks=stocks,
         kept=darkroom.develop,
         worker=name,
+        lease=lease,
         pace=replace(pace or Pace(), time_limit_s=settings.time_limit_s),
     )
     doorbell = Doorbell(
@@ -205,9 +211,21 @@ def build(settings: Settings, *, pace: Pace | None = None) -> Studio:
         roster=roster,
         desk=desk,
         guests=Guests(secret),
+        limits=_limits(settings),
         practice=practice,
         sole_use=_sole_use(settings.database_url),
     )
+
+
+def _limits(settings: Settings) -> Limits:
+    rates = {
+        Rate.GENERATE: settings.rate_generate,
+        Rate.PAGE: settings.rate_generate_page,
+        Rate.STATUS: settings.rate_status,
+        Rate.UPLOAD: settings.rate_upload,
+        Rate.GUEST: settings.rate_guest,
+    }
+    return Limits(rates, settings.redis_url)
 
 
 def _sole_use(database_url: str) -> SoleUse | None:
@@ -232,11 +250,25 @@ def _practice(settings: Settings, catalog: Catalog, port: int) -> PracticeServer
 def _fleet(settings: Settings, practice_port: int | None) -> Fleet:
     urls = settings.comfy_urls or (DEFAULT_COMFY,)
     return Fleet(
-        [ComfyClient(url, headers=settings.headers_for(url)) for url in urls],
+        [
+            ComfyClient(url, headers=settings.headers_for(url), name=_server_name(settings, url))
+            for url in urls
+        ],
         stand_in=ComfyClient(f"http://127.0.0.1:{practice_port}") if practice_port else None,
         configured=bool(settings.comfy_urls),
         slots=settings.comfy_slots,
     )
+
+
+def _server_name(settings: Settings, url: str) -> str:
+    """Tell this machine's own ComfyUI from another machine's, where several share the records.
+
+    To a worker elsewhere, 127.0.0.1 is a different server: it must not look for our prompts there.
+    """
+    host = urlsplit(url).hostname or ""
+    if settings.database_url.startswith("sqlite:") or not is_loopback(host):
+        return ""
+    return f"{socket.gethostname()} {urlsplit(url).netloc}"
 
 
 def _add_chores(

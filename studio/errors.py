@@ -38,6 +38,14 @@ CODES: Final[dict[str, int]] = {
     "workflow_unknown": 404,
     "job_unknown": 404,
     "person_unknown": 401,
+    # how it was asked
+    "cross_site": 403,
+    "route_unknown": 404,
+    "method_wrong": 405,
+    "body_invalid": 400,
+    "body_too_large": 413,
+    "key_reused": 409,
+    "too_often": 429,
     # what ComfyUI answered
     "server_away": 503,
     "server_refused": 502,

@@ -13,6 +13,7 @@ import re
 import secrets
 import tempfile
 from collections.abc import Mapping
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, get_args, get_origin
 from urllib.parse import quote, unquote, urlsplit
@@ -42,6 +43,7 @@ DEFAULT_COMFY: Final = "http://127.0.0.1:8188"
 
 HIDDEN: Final = "********"
 _SECRET_MIN_CHARS: Final = 16
+_SPACE_PROXIES: Final = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")
 _SHOWN_CHARS: Final = 120
 _URLS: Final = "addresses like http://127.0.0.1:8188, separated by commas, without user or password"
 _HEADERS: Final = (
@@ -54,6 +56,8 @@ _DATABASE: Final = (
 _REDIS: Final = (
     "unset, or redis://:PASSWORD@HOST:PORT/NUMBER (rediss:// for TLS) without anything behind it"
 )
+_PROXIES: Final = "addresses or networks like 10.0.0.0/8, separated by commas"
+_ORIGINS: Final = "origins like https://example.com, without a path, separated by commas"
 _NO_ACCOUNTS: Final = "unset (this version has no accounts; each browser is a guest of its own)"
 
 _REFUSED: Final[Mapping[str, str]] = {
@@ -93,6 +97,34 @@ def _addresses(value: object) -> object:
     if not isinstance(value, (list, tuple)) or not all(isinstance(part, str) for part in value):
         raise _refuse(_URLS)
     return tuple(dict.fromkeys(_address(part) for part in value))
+
+
+def _listed(value: object) -> list[str]:
+    """Read a comma separated list; raises ValueError for anything else."""
+    parts = value.split(",") if isinstance(value, str) else value
+    if not isinstance(parts, (list, tuple)) or not all(isinstance(part, str) for part in parts):
+        raise ValueError
+    return [part.strip() for part in parts if part.strip()]
+
+
+def _proxies(value: object) -> object:
+    try:
+        return tuple(str(ip_network(part, strict=False)) for part in _listed(value))
+    except ValueError as exc:
+        raise _refuse(_PROXIES) from exc
+
+
+def _origins(value: object) -> object:
+    try:
+        found = [urlsplit(part.rstrip("/").lower()) for part in _listed(value)]
+    except ValueError as exc:
+        raise _refuse(_ORIGINS) from exc
+    for origin in found:
+        if origin.scheme not in ("http", "https") or not origin.netloc or "@" in origin.netloc:
+            raise _refuse(_ORIGINS)
+        if origin.path or origin.query or origin.fragment or "*" in origin.netloc:
+            raise _refuse(_ORIGINS)
+    return tuple(origin.geturl() for origin in found)
 
 
 def _headers(value: object) -> object:
@@ -147,6 +179,8 @@ def _folder(value: Path) -> Path:
 
 Addresses = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_addresses)]
 Headers = Annotated[dict[str, dict[str, str]], NoDecode, BeforeValidator(_headers)]
+Proxies = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_proxies)]
+Origins = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_origins)]
 Folder = Annotated[Path, AfterValidator(_folder)]
 
 
@@ -193,6 +227,13 @@ class Settings(BaseSettings):
 
     studio_root_path: str = ""
     """Path under which a proxy serves the page, such as /studio. Empty = at the root."""
+
+    trusted_proxies: Proxies = ()
+    """Addresses or networks of proxies whose X-Forwarded-For and -Host are believed. In a Hugging
+    Face Space the private networks are the default."""
+
+    cors_origins: Origins = ()
+    """Other sites whose pages may call the API, with a token."""
 
     studio_language: Literal["en", "zh-TW"] = "en"
     """Language for browsers that ask for neither English nor Chinese."""
@@ -268,6 +309,24 @@ class Settings(BaseSettings):
 
     prompt_max_chars: int = Field(default=1000, ge=1, le=100_000)
     """Longest prompt, in characters."""
+
+    max_body_mb: int = Field(default=64, ge=1, le=4096)
+    """Largest request other than an upload, such as an order with files inside, in MB."""
+
+    rate_generate: int = Field(default=10, ge=0, le=100_000)
+    """Orders one person may send over REST in a minute. 0 = no limit, as for all rates."""
+
+    rate_generate_page: int = Field(default=60, ge=0, le=100_000)
+    """Orders one person may send in a minute in all: page, gradio_client and REST."""
+
+    rate_status: int = Field(default=2, ge=0, le=100_000)
+    """How often one person may ask for a job's status over REST in a second."""
+
+    rate_upload: int = Field(default=30, ge=0, le=100_000)
+    """Files one person may upload in a minute."""
+
+    rate_guest: int = Field(default=30, ge=0, le=100_000)
+    """Tokens one address may get in a minute."""
 
     time_limit_s: int = Field(default=3600, ge=1, le=604_800)
     """Longest time one job may run on a ComfyUI, in seconds; then it is stopped and fails."""
@@ -395,6 +454,8 @@ def load(env_file: Path | None = ENV_FILE, **overrides: Any) -> Settings:
         raise _first(exc) from None  # its chain would hold the value, which may be a secret
     if os.environ.get("SPACE_ID") and "studio_host" not in settings.model_fields_set:
         settings = settings.model_copy(update={"studio_host": "0.0.0.0"})  # noqa: S104  (a container)
+    if os.environ.get("SPACE_ID") and "trusted_proxies" not in settings.model_fields_set:
+        settings = settings.model_copy(update={"trusted_proxies": _SPACE_PROXIES})
     for name in ("data_dir", "outputs_dir", "log_dir"):
         _make_folder(name, getattr(settings, name))
     if settings.studio_secret.get_secret_value():

@@ -18,6 +18,9 @@ COOKIE: Final = "studio_person"
 COOKIE_AGE_S: Final = 400 * 24 * 3600
 """Browsers keep a cookie for at most 400 days."""
 
+TOKEN_MARK: Final = "st_"  # noqa: S105  (no secret: how each begins)
+"""Begins every token of ours, so that another's (a Space's own) is told apart."""
+
 
 def _random_id() -> str:
     return secrets.token_hex(16)
@@ -29,6 +32,7 @@ class Guests:
     def __init__(self, secret: str, *, new_id: Callable[[], str] = _random_id) -> None:
         self._secret = secret.encode()
         self._signer = URLSafeSerializer(secret, salt="studio.person")
+        self._tokens = URLSafeSerializer(secret, salt="studio.token")
         self._new_id = new_id
 
     def new(self) -> tuple[str, str]:
@@ -42,13 +46,17 @@ class Guests:
 
     def read(self, cookie: str | None) -> str | None:
         """Give the person a cookie proves, or None when it is absent, forged or of another key."""
-        if not cookie:
+        return _signed(self._signer, cookie) if cookie else None
+
+    def token(self, person: str) -> str:
+        """Sign a person's id into a token for a program. A cookie is none, nor it a cookie."""
+        return TOKEN_MARK + str(self._tokens.dumps(person))
+
+    def read_token(self, token: str) -> str | None:
+        """Give the person a token proves, or None when it is forged or of another key."""
+        if not token.startswith(TOKEN_MARK):
             return None
-        try:
-            person = self._signer.loads(cookie)
-        except BadSignature:
-            return None
-        return person if isinstance(person, str) else None
+        return _signed(self._tokens, token.removeprefix(TOKEN_MARK))
 
     def of_session(self, session_hash: str | None) -> str:
         """Give the guest behind a program's session, which sends no cookie.
@@ -60,3 +68,11 @@ class Guests:
             return f"s-{self._new_id()}"
         digest = hmac.new(self._secret, session_hash.encode(), hashlib.sha256)
         return f"s-{digest.hexdigest()[:32]}"
+
+
+def _signed(signer: URLSafeSerializer, text: str) -> str | None:
+    try:
+        person = signer.loads(text)
+    except BadSignature:
+        return None
+    return person if isinstance(person, str) else None

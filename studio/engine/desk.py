@@ -396,7 +396,7 @@ class Desk:
         return [(name, name) for name in self._fleet.choices(field.folder or "")]
 
     def models(self) -> Mapping[str, Sequence[str]]:
-        """Give the model files that the servers list, by folder, of every folder a workflow uses."""
+        """Give the model files the servers list, for every folder that a workflow uses."""
         folders = {model.folder for model in self._catalog.models.values()}
         for workflow in self._catalog.workflows.values():
             folders.update(p.folder for p in workflow.manifest.parameters if p.folder)

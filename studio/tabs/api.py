@@ -21,6 +21,7 @@ from gradio.events import api
 from studio import texts
 from studio.engine.desk import Desk
 from studio.engine.jobs import Job, News, State
+from studio.engine.limits import Rate
 from studio.engine.workflow.catalog import Tab
 from studio.engine.workflow.manifest import Kind, Parameter
 from studio.errors import StudioError
@@ -99,14 +100,15 @@ class Programs:
     ) -> Any:
         asker = self._asker(request)
         try:
-            job = await asyncio.to_thread(self._submit, asker.person, tab, given)
+            job = await asyncio.to_thread(self._submit, asker, tab, given)
             async with aclosing(self._followed(asker, job, progress)) as answers:
                 async for answer in answers:
                     yield answer
         except StudioError as error:
             raise told(error, asker.language, tab) from error
 
-    def _submit(self, person: str, tab: Tab, given: Mapping[str, Any]) -> Job:
+    def _submit(self, asker: Asker, tab: Tab, given: Mapping[str, Any]) -> Job:
+        self._parts.limits.take(Rate.PAGE, asker.counted)
         said = {name: value for name, value in given.items() if value is not None}
         workflow = tab.pick(said)
         values = {}
@@ -116,7 +118,7 @@ class Programs:
             if parameter is None or (unused and value == _default(tab, parameter)):
                 continue  # a default of another workflow of the tab, which nobody said
             values[name] = self._sent(parameter, value)
-        return self._desk.submit(person, tab.name, values)
+        return self._desk.submit(asker.person, tab.name, values)
 
     def _sent(self, p: Parameter, value: Any) -> Any:
         """Take the files the client uploaded; no other path of this machine can be named."""

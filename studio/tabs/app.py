@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import gradio as gr
+from fastapi import APIRouter
 from gradio.i18n import I18nData
 
 from studio import texts
@@ -27,9 +28,14 @@ from studio.tabs.pictures import SAMPLES
 from studio.tabs.tab import TabPage
 from studio.tabs.theme import theme
 from studio.tabs.words import Words
+from studio.web.gradio_files import GradioFiles
+from studio.web.guards import Guards, Rules
+from studio.web.proxies import networks
+from studio.web.rest import Rest, router
 from studio.web.site import site
 
 ASSETS: Final = Path(__file__).parent / "assets"
+MB: Final = 1_000_000
 FOLLOWERS: Final = 1000
 """Gradio's slots for events of the whole app: each page that watches a job takes one."""
 
@@ -60,13 +66,13 @@ class StudioBlocks(gr.Blocks):
         # Gradio's own place is shared by all users of the machine; this one is ours alone.
         own = str(parts.settings.data_dir / "gradio")
         self.folder = Path(os.environ.setdefault("GRADIO_TEMP_DIR", own))
+        self.parts = parts  # first: Gradio makes an application at once
         super().__init__(
             title=texts.text("page.title"),
             analytics_enabled=False,
             delete_cache=(CACHE_SWEEP_S, CACHE_KEEP_S),
             fill_width=True,
         )
-        self.parts = parts
         self.words = Words()
         self._fault: Exception | None = None
         self._handed: set[str] = set()
@@ -79,6 +85,8 @@ class StudioBlocks(gr.Blocks):
         given = {name: value for name, value in bound.arguments.items() if name != "self"}
         options = self._defaults() | given
         options["max_threads"] = max(FOLLOWERS, options["max_threads"])
+        # Who a proxy is, and what of it is believed, is ours to say: see `web.proxies`.
+        os.environ["FORWARDED_ALLOW_IPS"] = ""
         options["app_kwargs"] = self._site() | (given.get("app_kwargs") or {})
         try:
             return super().launch(**options)
@@ -125,7 +133,41 @@ class StudioBlocks(gr.Blocks):
             look=look(),
             pictures=SAMPLES,
             language=parts.settings.studio_language,
+            rest=self._rest(),
         )
+
+    def _rest(self) -> APIRouter:
+        parts, settings = self.parts, self.parts.settings
+        language = settings.studio_language
+        rest = Rest(parts.desk, parts.guests, parts.limits, parts.catalog, language)
+        return router(rest, parts.catalog, settings.prompt_max_chars)
+
+    @property
+    def app(self) -> Any:
+        """Give Gradio's web application."""
+        return self._app
+
+    @app.setter
+    def app(self, app: Any) -> None:
+        # Gradio puts its own middlewares around those it is given, CORS among them: only here,
+        # where it hands over the finished application, can ours be the outermost.
+        parts = self.parts
+        settings = parts.settings
+        app.add_middleware(
+            Guards,
+            guests=parts.guests,
+            limits=parts.limits,
+            files=GradioFiles(self.folder, settings.data_dir / "claims"),
+            rules=Rules(
+                trusted=networks(settings.trusted_proxies),
+                origins=frozenset(settings.cors_origins),
+                max_body_bytes=settings.max_body_mb * MB,
+                max_upload_bytes=settings.max_upload_mb * MB,
+                language=settings.studio_language,
+                space=bool(os.environ.get("SPACE_ID")),
+            ),
+        )
+        self._app = app
 
     def _start(self) -> None:
         try:

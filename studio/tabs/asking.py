@@ -25,11 +25,15 @@ Handler = TypeVar("Handler", bound=Callable[..., Coroutine[Any, Any, Any]])
 
 @dataclass(frozen=True, slots=True)
 class Asker:
-    """The person behind one event, their language, and the page's session."""
+    """The person behind one event, their language, and the page's session.
+
+    `counted` is whom limits count: a program's session is its own choice, so there its address.
+    """
 
     person: str
     language: str
     session: str
+    counted: str = ""
 
 
 def asker_of(request: gr.Request, guests: Guests, default: str = texts.DEFAULT) -> Asker:
@@ -37,8 +41,10 @@ def asker_of(request: gr.Request, guests: Guests, default: str = texts.DEFAULT) 
     session = request.session_hash or ""
     cookies: Mapping[str, str] = request.cookies or {}
     headers = {name.lower(): value for name, value in request.headers.items()}
-    person = person_of(cookies, guests) or guests.of_session(session)
-    return Asker(person, language_of(cookies, headers, default), session)
+    known = person_of(cookies, guests)
+    person = known or guests.of_session(session)
+    counted = known or (request.client.host if request.client else session)
+    return Asker(person, language_of(cookies, headers, default), session, counted)
 
 
 def in_their_words(error: StudioError, language: str, tab: Tab | None = None) -> tuple[str, str]:

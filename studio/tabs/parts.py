@@ -6,6 +6,7 @@ from typing import Protocol
 
 from studio.engine.accounts import Guests
 from studio.engine.desk import Desk
+from studio.engine.limits import Limits
 from studio.engine.workflow.catalog import Catalog
 from studio.settings import Settings
 
@@ -28,6 +29,10 @@ class Parts(Protocol):
     @property
     def guests(self) -> Guests:
         """Give the maker and reader of identities."""
+
+    @property
+    def limits(self) -> Limits:
+        """Give the counter of who asks how often."""
 
     def start(self) -> None:
         """Open everything; blocks, called once before the first request."""

@@ -12,6 +12,7 @@ import gradio as gr
 
 from studio.engine.desk import Desk
 from studio.engine.jobs import Job, News
+from studio.engine.limits import Rate
 from studio.engine.workflow.catalog import Tab
 from studio.errors import StudioError
 from studio.tabs import examples, form, result
@@ -47,6 +48,7 @@ class TabPage(Speaks):
         self.tab: Tab = tab
         self._desk: Desk = parts.desk
         self._guests = parts.guests
+        self._limits = parts.limits
         self._default = parts.settings.studio_language
         self._words = words
         self._watches = watches
@@ -134,10 +136,12 @@ class TabPage(Speaks):
     async def generate(self, request: gr.Request, *raw: Any) -> list[Any]:
         """Order a job from what the form says."""
         asker = self.asker(request)
-        job = await asyncio.to_thread(self._submit, asker.person, raw)
+        job = await asyncio.to_thread(self._submit, asker, raw)
         return await self._ordered(asker, job)
 
-    def _submit(self, person: str, raw: Sequence[Any]) -> Job:
+    def _submit(self, asker: Asker, raw: Sequence[Any]) -> Job:
+        self._limits.take(Rate.PAGE, asker.counted)
+        person = asker.person
         uploads = Uploads(self._folder, lambda ref: self._desk.input_file(person, ref))
         values = self.form.values(raw, uploads)
         return self._desk.submit(person, self.tab.name, values)
@@ -146,6 +150,7 @@ class TabPage(Speaks):
     async def retry(self, request: gr.Request, event: gr.EventData) -> list[Any]:
         """Order an ended job again."""
         asker = self.asker(request)
+        await asyncio.to_thread(self._limits.take, Rate.PAGE, asker.counted)
         job = await asyncio.to_thread(self._desk.retry, asker.person, event.job)
         return await self._ordered(asker, job)
 

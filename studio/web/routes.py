@@ -7,22 +7,22 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime
 from functools import wraps
 from pathlib import Path
 from typing import Final
 
 import anyio.to_thread
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.responses import FileResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from studio import texts
 from studio.engine.accounts import Guests
 from studio.engine.desk import Desk
 from studio.engine.jobs import Job, Output
 from studio.errors import StudioError
+from studio.web.answers import error_answer, language_asked
 from studio.web.identity import person_of
-from studio.web.language import language_of
 from studio.web.names import disposition, download_name
 
 _FOR_EVER: Final = "private, max-age=31536000, immutable"
@@ -41,18 +41,9 @@ def _told(method: _Method) -> _Method:
         try:
             return await method(self, request)
         except StudioError as error:
-            return error_answer(error, language_of(request.cookies, request.headers))
+            return error_answer(error, language_asked(request))
 
     return answer
-
-
-def error_answer(error: StudioError, language: str) -> JSONResponse:
-    """Write `{"error": {"code", "message", "hint", "field"?}}` with the code's HTTP status."""
-    message, hint = texts.explain(error, language)
-    body = {"code": error.code, "message": message, "hint": hint}
-    if error.field is not None:
-        body["field"] = error.field
-    return JSONResponse({"error": body}, status_code=error.status)
 
 
 class Files:
@@ -61,6 +52,8 @@ class Files:
     def __init__(self, desk: Desk, guests: Guests) -> None:
         self._desk = desk
         self._guests = guests
+        # Copies of films take long: they must not take the threads of everything else.
+        self._copying = anyio.CapacityLimiter(8)
 
     @_told
     async def output(self, request: Request) -> Response:
@@ -86,6 +79,40 @@ class Files:
         )
 
     @_told
+    async def play(self, request: Request) -> Response:
+        """Send what a browser plays of one kept file: itself, or the copy made for it.
+
+        The first asking for a film that browsers do not know waits for its copy. Knows Range.
+        """
+        person, job_id, name = self._asked(request)
+        found = await anyio.to_thread.run_sync(
+            self._desk.playable, person, job_id, name, limiter=self._copying
+        )
+        tag = _etag(job_id, name, "play", found.path.name)
+        headers = _headers(tag)
+        if not found.mime.startswith(_SHOWN_INLINE):
+            raise StudioError("file_unknown", file=name)
+        return _unchanged(request, tag) or FileResponse(
+            found.path, media_type=found.mime, headers=headers
+        )
+
+    @_told
+    async def zip(self, request: Request) -> Response:
+        """Send several results as one ZIP: `?of=JOB` takes all of a job, `?of=JOB/NAME` one file."""
+        person = person_of(request.cookies, self._guests)
+        picks = [_pick(text) for text in request.query_params.getlist("of")]
+        if person is None or not picks:
+            raise StudioError("file_unknown", file="zip")
+        pieces = await anyio.to_thread.run_sync(self._desk.zip, person, picks)
+        name = f"ComfyUI_Studio_{datetime.now(UTC).astimezone():%Y%m%d_%H%M}.zip"
+        headers = {
+            "content-disposition": disposition(name, attachment=True),
+            "cache-control": "no-store",
+            "x-content-type-options": "nosniff",
+        }
+        return StreamingResponse(pieces, media_type="application/zip", headers=headers)
+
+    @_told
     async def given(self, request: Request) -> Response:
         """Send one of the person's own inputs, by its reference."""
         ref = request.path_params["ref"]
@@ -102,6 +129,11 @@ class Files:
         if person is None:
             raise StudioError("file_unknown", file=name)
         return person, job_id, name
+
+
+def _pick(text: str) -> tuple[str, str | None]:
+    job_id, _, name = text.partition("/")
+    return job_id, name or None
 
 
 def _file(request: Request, path: Path, job: Job, output: Output) -> Response:
@@ -165,6 +197,8 @@ class Assets:
 def routes(files: Files, assets: Assets) -> list[Route]:
     """List every route of ours."""
     return [
+        Route("/outputs/zip", files.zip, methods=["GET"]),
+        Route("/play/{job_id}/{name}", files.play, methods=["GET"]),
         Route("/outputs/{job_id}/{name}", files.output, methods=["GET"]),
         Route("/thumbnails/{job_id}/{name}", files.thumbnail, methods=["GET"]),
         Route("/inputs/{ref}", files.given, methods=["GET"]),

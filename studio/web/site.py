@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any, Final
 
 import anyio.to_thread
+from fastapi import APIRouter
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 
 from studio.engine.accounts import Guests
 from studio.engine.desk import Desk
+from studio.web.docs import Docs
 from studio.web.identity import Identity
 from studio.web.language import Language
 from studio.web.routes import Assets, Files, routes
@@ -30,12 +32,13 @@ def site(
     look: Mapping[str, tuple[str, str]],
     pictures: Path,
     language: str,
+    rest: APIRouter,
 ) -> dict[str, Any]:
     """Give `lifespan`, `middleware` and `routes` as a Starlette app takes them.
 
     `look` is the page's own files, name -> (media type, text): `.css` and `.js` are loaded in the
     page's head. `pictures` is a folder of sample pictures, open to all. `start` and `stop` block
-    and are called once each, around the server's life.
+    and are called once each, around the server's life. `rest` is the API for programs.
     """
 
     @asynccontextmanager
@@ -49,7 +52,15 @@ def site(
     assets = Assets(look, pictures)
     return {
         "lifespan": lifespan,
-        "routes": [*routes(Files(desk, guests), assets), *vital_routes(desk)],
+        "routes": [
+            *routes(Files(desk, guests), assets),
+            *vital_routes(desk),
+            *Docs(rest, language).pages(),
+            *rest.routes,
+        ],
+        "docs_url": None,
+        "redoc_url": None,
+        "openapi_url": None,
         "middleware": [
             Middleware(Identity, guests=guests),
             Middleware(Language, first=_first(assets, look), default=language),
