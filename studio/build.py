@@ -163,7 +163,7 @@ def build(settings: Settings, *, pace: Pace | None = None, lease: Lease | None =
     )
     fleet.on_change(doorbell.ring)
     stocks.on_change(doorbell.ring)
-    _add_chores(doorbell, store, media, ledger, History(database, ledger))
+    _add_chores(doorbell, store, media, ledger, History(database, ledger), settings.output_days)
     roster = Roster(
         hurried,
         name,
@@ -272,15 +272,25 @@ def _server_name(settings: Settings, url: str) -> str:
 
 
 def _add_chores(
-    doorbell: Doorbell, store: Store, media: Media, ledger: Ledger, history: History
+    doorbell: Doorbell,
+    store: Store,
+    media: Media,
+    ledger: Ledger,
+    history: History,
+    output_days: int,
 ) -> None:
     """Name what is tidied now and then, by one process of all."""
     doorbell.add_chore("deleted jobs", HOUR_S, lambda: history.purge(DAY_S, store.remove))
     doorbell.add_chore("drafts", HOUR_S, lambda: store.sweep_drafts(DAY_S))
     doorbell.add_chore("unknown outputs", DAY_S, lambda: store.sweep_unknown(ledger.kept, DAY_S))
     doorbell.add_chore(
-        "inputs", HOUR_S, lambda: media.sweep(ledger.inputs_in_use(), DAY_S, time.time())
+        "inputs",
+        HOUR_S,
+        lambda: media.sweep(ledger.inputs_in_use(ended_within_s=DAY_S), DAY_S, time.time()),
     )
+    if output_days:
+        age_s = output_days * DAY_S
+        doorbell.add_chore("old outputs", HOUR_S, lambda: history.expire(age_s, store.remove))
 
 
 def _free_port() -> int:

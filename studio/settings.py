@@ -301,6 +301,9 @@ class Settings(BaseSettings):
     min_free_mb: int = Field(default=500, ge=0, le=100_000_000)
     """Free disk space below which no new job is taken, in MB (1,000,000 bytes). 0 = no floor."""
 
+    output_days: int = Field(default=30, ge=0, le=36_500)
+    """Days after which an ended job goes, with its files, unless it is a favourite. 0 = never."""
+
     max_upload_mb: int = Field(default=100, ge=1, le=4096)
     """Largest file a person may upload, in MB (1,000,000 bytes)."""
 

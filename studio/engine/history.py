@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from peewee import SQL, fn
@@ -147,14 +148,39 @@ class History:
             purged += len(gone)
         return purged
 
-    def _purge_some(self, older_than_s: float) -> list[Job]:
-        job, out, words = self._rows.job, self._rows.output, self._rows.words
+    def expire(self, older_than_s: float, forget: Callable[[Job], None]) -> int:
+        """Take away what ended so long ago, but no favourite: rows, then files. Give how many."""
+        expired = 0
+        for workflow in self._ledger.workflows():
+            for state in (one for one in State if one.ended):
+                while gone := self._db.tx(
+                    partial(self._expire_some, workflow, state, older_than_s)
+                ):
+                    for one in gone:
+                        forget(one)
+                    expired += len(gone)
+        return expired
+
+    def _expire_some(self, workflow: str, state: State, older_than_s: float) -> list[Job]:
+        job = self._rows.job
         before = self._now() - round(older_than_s * 1e6)
-        query = (
-            job.select(job.seq, job.person, job.created_us)
-            .where(job.deleted_us > 0, job.deleted_us < before)
-            .limit(_PURGED_AT_ONCE)
+        return self._remove(
+            (job.workflow == workflow)
+            & (job.state == state)
+            & (job.ended_us > 0)
+            & (job.ended_us < before)
+            & (job.favourite == False)  # noqa: E712  SQL, not Python
         )
+
+    def _purge_some(self, older_than_s: float) -> list[Job]:
+        job = self._rows.job
+        before = self._now() - round(older_than_s * 1e6)
+        return self._remove((job.deleted_us > 0) & (job.deleted_us < before))
+
+    def _remove(self, which: Any) -> list[Job]:
+        """Take away some of the rows that `which` names, and give their jobs."""
+        job, out, words = self._rows.job, self._rows.output, self._rows.words
+        query = job.select(job.seq, job.person, job.created_us).where(which).limit(_PURGED_AT_ONCE)
         rows = [tuple(row) for row in self._db.for_update(query, skip_locked=True).tuples()]
         jobs = self._ledger.by_seq([int(seq) for seq, _, _ in rows])
         if not jobs:

@@ -32,6 +32,7 @@ _NO_LIMIT: Final = 2**31 - 1
 _ORPHAN_US: Final = 600_000_000
 _STANDING_US: Final = 500_000
 _OPEN: Final = (State.PENDING, State.PROCESSING)
+_ENDED: Final = (State.COMPLETED, State.FAILED, State.CANCELLED)
 
 
 def wall_us() -> int:
@@ -313,18 +314,35 @@ class Ledger:
             job.workflow, job.state, job.created_us, job.started_us, job.ended_us
         ).where(
             job.workflow.in_(sorted(workflows)),
-            job.state.in_([state for state in State if state.ended]),
+            job.state.in_(_ENDED),
             job.ended_us > after_us,
             job.ended_us <= upto_us,
         )
         found = self._db.read(lambda: _tuples(query))
         return [Ended(str(w), State(s), int(c), int(b), int(e)) for w, s, c, b, e in found]
 
-    def inputs_in_use(self) -> set[str]:
-        """Give the input references of every job that has not ended: these are never cleaned."""
+    def inputs_in_use(self, *, ended_within_s: float = 0.0) -> set[str]:
+        """Give the input references of every job that has not ended: these are never cleaned.
+
+        And of those that ended so few seconds ago.
+        """
         job = self._rows.job
-        query = job.select(job.inputs).where(job.state.in_(_OPEN))
-        return self._db.read(lambda: {ref for (refs,) in _tuples(query) for ref in refs})
+        since_us = self._now() - round(ended_within_s * 1e6)
+        is_open = job.select(job.inputs).where(job.state.in_(_OPEN))
+        ended = job.select(job.inputs).where(job.state.in_(_ENDED), job.ended_us > since_us)
+
+        def ask() -> set[str]:
+            found = _tuples(is_open)
+            if ended_within_s:
+                # By workflow, since that is how the index is ordered.
+                found += _tuples(ended.where(job.workflow.in_(self._workflows())))
+            return {ref for (refs,) in found for ref in refs}
+
+        return self._db.read(ask)
+
+    def workflows(self) -> list[str]:
+        """List every workflow that ever had a job here."""
+        return self._db.read(self._workflows)
 
     def kept(self, folders: Iterable[tuple[str, int]]) -> set[tuple[str, int]]:
         """Of `(job_id, fence)` pairs, give those that a result or a live claim owns."""
@@ -342,6 +360,12 @@ class Ledger:
     def take_chore(self, name: str, every_s: float) -> bool:
         """Tell whether this process is the one to do a chore now; it is then due in `every_s`."""
         return self._db.tx(lambda: self._take_chore(name, round(every_s * 1e6)))
+
+    def _workflows(self) -> list[str]:
+        return [
+            str(name)
+            for (name,) in _tuples(self._rows.job.select(self._rows.job.workflow).distinct())
+        ]
 
     # Inside a transaction ------------------------------------------------------------------
 
