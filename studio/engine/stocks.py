@@ -53,9 +53,14 @@ class Stocks:
         fleet: Fleet,
         catalog: Catalog,
         *,
+        refuses: bool = True,
         keep_s: float = KEEP_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`refuses=False` is for a process whose fleet is not that of the workers: it knows less
+        than they do, and `require` raises nothing.
+        """
+        self._refuses = refuses
         self._fleet = fleet
         self._catalog = catalog
         self._keep_s = keep_s
@@ -167,6 +172,8 @@ class Stocks:
 
         Before it refuses it asks anew: the host may have put the file there just now.
         """
+        if not self._refuses:
+            return
         lacks = self._nobody(workflow, values)
         if lacks and self._clock() - self._asked_at > _FRESH_S:
             self.refresh()

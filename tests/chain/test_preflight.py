@@ -177,3 +177,14 @@ def test_a_tab_says_which_server_lacks_what(
     said = house.studio.desk.lack_sentences("text_to_image", "en")
     assert any("z_image_turbo" in sentence for sentence in said)
     assert not any("checkpoint" in sentence.split(".")[0] for sentence in said)
+
+
+def test_a_web_process_that_knows_no_server_refuses_nothing_for_its_workers(
+    tmp_path: Path, folder_with_odd_node: Path, picture: Picture
+) -> None:
+    with opened(tmp_path, studio_workers=0, workflows_dir=folder_with_odd_node) as house:
+        known(house)
+
+        job = house.studio.desk.submit("g-ann", "invert", {"image": picture("red")})
+
+        assert job.state is State.PENDING
