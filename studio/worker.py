@@ -11,6 +11,7 @@ from types import FrameType
 from typing import Final
 
 from studio.build import build
+from studio.engine.runner import Lease
 from studio.errors import StudioError
 from studio.settings import Settings
 
@@ -19,7 +20,12 @@ log = logging.getLogger("studio.worker")
 _STOPS: Final = (signal.SIGTERM, signal.SIGINT)
 
 
-def run_worker(settings: Settings, *, ready: Callable[[], None] = lambda: None) -> None:
+def run_worker(
+    settings: Settings,
+    *,
+    ready: Callable[[], None] = lambda: None,
+    lease: Lease | None = None,
+) -> None:
     """Run jobs until SIGTERM or SIGINT; `ready` is called once when it does. For the main thread.
 
     Then it takes no other job, lets the present ones end for STUDIO_GRACE_S seconds, and hands over
@@ -35,7 +41,7 @@ def run_worker(settings: Settings, *, ready: Callable[[], None] = lambda: None) 
         )
     stopped = threading.Event()
     with _signals_to(stopped):
-        studio = build(settings)
+        studio = build(settings, lease=lease)
         try:
             studio.start()
             log.info("worker ready for %d jobs at once", settings.studio_workers)

@@ -34,6 +34,8 @@ PREVIEW_MAX_BYTES: Final = 500_000
 """A larger preview stays in its own process."""
 _PAUSE_S: Final = 0.5
 _HEAR_S: Final = 0.5
+_BREATH_S: Final = 0.02
+"""Between two sendings: what comes meanwhile goes together, and only the newest of each job."""
 _FINAL_S: Final = 3.0
 _NOBODY: Final = ""
 
@@ -131,6 +133,7 @@ class RedisBus:
             self._try_to_speak(news, wishes)
             if last:
                 return
+            self._stopped.wait(_BREATH_S)
 
     def _something_to_do(self) -> bool:
         return bool(self._outbox or self._wishes or self._stopped.is_set())

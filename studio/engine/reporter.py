@@ -46,7 +46,7 @@ class Reporter:
         """Begin where an earlier worker was, as far as it was heard: progress never falls."""
         heard = self._bus.latest(self.last.job_id)
         if heard is not None and not heard.state.ended:
-            self.last = replace(self.last, fraction=heard.fraction, preview=heard.preview)
+            self._publish(replace(self.last, fraction=heard.fraction, preview=heard.preview))
 
     def phase(self, key: str, *, position: int = 0) -> None:
         """Say what happens now, by text key; `position` counts from 1 in ComfyUI's own queue."""

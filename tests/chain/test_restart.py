@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -55,6 +56,26 @@ def app(tmp_path: Path, practice: PracticeServer):
             process.stdout.close()
 
 
+def listening_for(house: House, practice: PracticeServer) -> bool:
+    """Tell whether this studio has a socket under the id of the first prompt posted."""
+    fleet = house.studio.fleet
+    server = fleet.find(fleet.views()[0].name)
+    assert server is not None
+    ears = list(server.client._borrowed.values())
+    client_id = practice.posted[0]["client_id"]
+    return any(ear.client_id == client_id and ear.link.connected for ear in ears)
+
+
+def test_machines_that_share_records_tell_their_own_comfyuis_apart(
+    practice: PracticeServer, home: dict[str, str], tmp_path: Path
+) -> None:
+    with opened(tmp_path, comfy_urls=(practice.url,), **home) as house:
+        (view,) = house.studio.desk.servers()
+
+    place = practice.url.removeprefix("http://")
+    assert view.name == (f"{socket.gethostname()} {place}" if home else place)
+
+
 def all_ended(house: House) -> bool:
     return not house.studio.desk.running("g-ann")
 
@@ -73,6 +94,50 @@ def test_a_stopped_app_hands_its_running_prompt_to_the_next(
 
     assert ended.state is State.COMPLETED
     assert len(practice.posted) == 1
+
+
+def test_who_takes_over_a_running_prompt_hears_its_steps_and_previews(
+    practice: PracticeServer, home: dict[str, str], tmp_path: Path
+) -> None:
+    practice.faults.hold("sampler", step=4)
+    with opened(tmp_path, comfy_urls=(practice.url,), **home) as house:
+        job = house.order(steps=20)
+        before = house.follow(job, until=lambda news: news.step >= 3)
+
+    with opened(tmp_path, comfy_urls=(practice.url,), **home) as house:
+        wait_until(lambda: listening_for(house, practice))
+        practice.faults.release()
+        heard = house.follow(job, until=lambda news: news.state.ended)
+        ended = house.studio.desk.job(job.person, job.job_id)
+
+    assert ended.state is State.COMPLETED
+    assert len(practice.posted) == 1
+    assert len({news.step for news in heard if news.steps == 20}) > 3
+    assert any(news.preview for news in heard)
+    fractions = [news.fraction for news in heard]
+    assert fractions == sorted(fractions)
+    if home:  # the other process's news are in Redis: progress goes on where it was
+        assert fractions[0] >= before[-1].fraction > 0
+
+
+def test_who_takes_over_from_a_killed_app_hears_too(
+    app, practice: PracticeServer, tmp_path: Path
+) -> None:
+    practice.faults.hold("sampler", step=2)
+    process = app(1)
+    practice.wait_for("node:sampler")
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait(timeout=10)
+
+    with opened(tmp_path, comfy_urls=(practice.url,)) as house:
+        (job,) = house.studio.desk.running("g-ann")
+        wait_until(lambda: listening_for(house, practice))
+        practice.faults.release()
+        heard = house.follow(job, until=lambda news: news.state.ended)
+
+    assert heard[-1].state is State.COMPLETED
+    assert len(practice.posted) == 1
+    assert {news.step for news in heard if news.steps} & {3, 4}
 
 
 def test_a_killed_app_loses_no_job_and_repeats_none(

@@ -302,4 +302,4 @@ def test_news_takes_a_few_milliseconds_between_processes(worker: RedisBus, web: 
 
     waits = asyncio.run(main())
 
-    assert statistics.median(waits) < 0.02
+    assert statistics.median(waits) < 0.06  # one after the other, they wait for the breath

@@ -48,14 +48,15 @@ def read(url: str, headers: Mapping[str, str] | None = None) -> Address:
     kept = {k: v for k, v in (headers or {}).items() if k.lower() not in _OURS}
     if parts.username and not any(name.lower() == "authorization" for name in kept):
         kept["Authorization"] = _basic(unquote(parts.username), unquote(parts.password or ""))
-    return Address(f"{scheme}://{place}{path}", place + path, host, _is_loopback(host), kept)
+    return Address(f"{scheme}://{place}{path}", place + path, host, is_loopback(host), kept)
 
 
 def _basic(user: str, password: str) -> str:
     return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode("ascii")
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Tell whether a host name means this machine, whichever machine that is."""
     if host == "localhost":
         return True
     try:

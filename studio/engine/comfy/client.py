@@ -184,6 +184,7 @@ class ComfyClient:
     """One server. Safe to use from many threads.
 
     `timeout_s` bounds the silence of any one answer, `silence_s` that of a listened prompt.
+    `name` is for people and the ledger, where the address alone would not tell it from another's.
     Each prompt under way has a socket, and its `client_id`, to itself, kept for the next one: so
     another process can take over one prompt without making this one deaf to the others (16, 31).
     """
@@ -193,6 +194,7 @@ class ComfyClient:
         url: str,
         *,
         headers: Mapping[str, str] | None = None,
+        name: str = "",
         silence_s: float = 5.0,
         timeout_s: float = 10.0,
         patience: Patience | None = None,
@@ -201,7 +203,7 @@ class ComfyClient:
     ) -> None:
         self._address = address.read(url, headers)
         self.url = self._address.url
-        self.name = self._address.name
+        self.name = name or self._address.name
         self._timeout_s = timeout_s
         self._silence_s = silence_s
         self._clock = clock
