@@ -233,7 +233,7 @@ class History:
         if filters.states:
             asked.append(_as_is(job.state, "''").in_([str(state) for state in filters.states]))
         if filters.favourite:
-            asked.append(_as_is(job.favourite, "0") == 1)
+            asked.append(job.favourite == True)  # noqa: E712  SQL; the one with its own index
         return asked
 
 

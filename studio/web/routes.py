@@ -98,7 +98,7 @@ class Files:
 
     @_told
     async def zip(self, request: Request) -> Response:
-        """Send several results as one ZIP: `?of=JOB` takes all of a job, `?of=JOB/NAME` one file."""
+        """Send results as one ZIP: `?of=JOB` takes all files of a job, `?of=JOB/NAME` one."""
         person = person_of(request.cookies, self._guests)
         picks = [_pick(text) for text in request.query_params.getlist("of")]
         if person is None or not picks:
