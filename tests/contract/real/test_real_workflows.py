@@ -15,10 +15,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import requests
 from PIL import Image
 
 from studio.engine.workflow.binding import bind, check
 from studio.engine.workflow.catalog import Catalog, load
+from studio.engine.workflow.manifest import Kind
+from studio.engine.workflow.trial import forms
 
 RNG = random.Random(1)  # noqa: S311  seeds of pictures, no secret
 Both = Callable[..., tuple[Any, Any]]
@@ -133,3 +136,48 @@ def test_text_to_image_runs_with_a_checkpoint(
         assert run.status == "success"
         assert [shown.shape for shown in run.pictures("save")] == [(64, 64, 4)] * 2
         assert run.history["prompt"][2]["sampler"]["inputs"]["seed"] == int(seed)
+
+
+NEWER = {"WanInfiniteTalkToVideo", "RemoveBackground", "LoadBackgroundRemovalModel"}
+"""Nodes that a ComfyUI may be too old for; whoever lacks one must say just that."""
+
+
+@pytest.mark.parametrize("name", sorted(load(Path(__file__).parents[3] / "workflows").workflows))
+def test_every_form_is_accepted_up_to_the_files_this_server_lacks(
+    real_url: str, catalog: Catalog, name: str
+) -> None:
+    workflow = catalog.workflow(name)
+    seen = 0
+    for values in forms(workflow):
+        refs = {ref for value in values.values() for ref in _references(value)}
+        drawn = {p.name: "5" for p in workflow.manifest.parameters if p.type is Kind.SEED}
+        prompt = bind(workflow, values | drawn, files=dict.fromkeys(refs, "absent.png"))
+
+        answer = requests.post(
+            f"{real_url}/prompt",
+            json={"prompt": prompt, "prompt_id": str(uuid.uuid4())},
+            timeout=20,
+        ).json()
+
+        lacking = {body["class_type"] for body in prompt.values()} & NEWER
+        if lacking and not answer.get("node_errors"):
+            assert answer["error"]["type"] in ("invalid_prompt", "missing_node_type"), answer
+            assert any(one in str(answer["error"]) for one in lacking)
+            continue
+        complaints = [
+            complaint
+            for node in answer["node_errors"].values()
+            for complaint in node["errors"]
+            if complaint["type"] not in ("value_not_in_list", "custom_validation_failed")
+        ]
+        assert complaints == []
+        # Nothing may run: each form names a file, or a model, that is not there.
+        assert "error" in answer
+        seen += 1
+    assert seen or name in ("virtual_human_infinitetalk", "remove_background")
+
+
+def _references(value: object) -> list[str]:
+    if isinstance(value, list):
+        return [item for item in value if isinstance(item, str)]
+    return [value] if isinstance(value, str) else []
