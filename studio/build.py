@@ -286,7 +286,7 @@ def _add_chores(
     doorbell.add_chore(
         "inputs",
         HOUR_S,
-        lambda: media.sweep(ledger.inputs_in_use(ended_within_s=DAY_S), DAY_S, time.time()),
+        lambda: media.sweep(history.inputs(), DAY_S, time.time()),
     )
     if output_days:
         age_s = output_days * DAY_S

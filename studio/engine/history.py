@@ -135,6 +135,16 @@ class History:
 
         return self._db.tx(show) if ids else ()
 
+    def inputs(self) -> set[str]:
+        """Give the input references of every job that is there: Use again needs them."""
+        job = self._rows.job
+        query = job.select(job.inputs).where(SQL("inputs != '[]'")).tuples()
+
+        def read() -> set[str]:
+            return {ref for (refs,) in query.iterator() for ref in refs}
+
+        return self._db.read(read)
+
     def purge(self, older_than_s: float, forget: Callable[[Job], None]) -> int:
         """End the undo of jobs deleted so long ago: rows and, by `forget`, files. Give how many.
 

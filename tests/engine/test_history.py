@@ -205,6 +205,24 @@ class TestSearch:
         assert ids(history, Filters(text="secret"), person="ben") == []
 
 
+class TestInputs:
+    def test_inputs_are_kept_as_long_as_their_job_is_there(
+        self, history: History, ledger: Ledger, make: Make, clock: Clock
+    ) -> None:
+        for job_id, refs in (("done", ("a.png", "b.png")), ("hidden", ("b.png", "貓.png"))):
+            ledger.create(NewJob(job_id, "anna", "t", "w", {}, inputs=refs))
+            claim = ledger.claim("worker")
+            assert claim is not None
+            ledger.cancelled(claim)
+        make("without")
+        history.delete("anna", ["hidden"])
+
+        assert history.inputs() == {"a.png", "b.png", "貓.png"}
+        clock.pass_s(10)
+        history.purge(5, lambda _: None)
+        assert history.inputs() == {"a.png", "b.png"}
+
+
 class TestDeleting:
     def test_a_deleted_job_is_out_of_sight_until_it_is_restored(
         self, history: History, ledger: Ledger, make: Make
