@@ -5,11 +5,12 @@ VENV := .venv
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check --quiet install
 
-.PHONY: help run test check bench clean
+.PHONY: help run test plug check bench clean
 
 help:
 	@echo "make run    start the studio on http://127.0.0.1:7860"
 	@echo "make test   run every test"
+	@echo "make plug   pull every plug of a studio of many processes: 200 jobs, each home"
 	@echo "make check  format, lint, types, layers"
 	@echo "make bench  measure, and keep the table in bench/RESULTS.md"
 	@echo "make clean  remove $(VENV) and what tests left behind"
@@ -20,6 +21,10 @@ run: $(VENV)/run.done
 test: $(VENV)/dev.done
 	@sh .ci/needs tests
 	@$(PY) -m pytest $(ARGS)
+
+plug: $(VENV)/dev.done
+	@sh .ci/needs tests
+	@STUDIO_PLUG_LONG=1 $(PY) -m pytest -s tests/plug $(ARGS)
 
 check: $(VENV)/dev.done
 	$(PY) -m ruff format --check .

@@ -476,7 +476,8 @@ class Desk:
         """Yield news until the job has ended, the present state first, and at least each second.
 
         Ends after the news whose state is an end state; the full result is then `job()`. The end
-        is believed from the row only. Raises `job_unknown` at once when it is not this person's.
+        is believed from the row only. Raises `job_unknown` at once when it is not this person's, and
+        `database_away` when that cannot be said; later such an absence is waited for.
         """
         async with self._bus.follow(job_id) as subscription:
             news = await asyncio.to_thread(self._stand, person, job_id)
@@ -492,9 +493,18 @@ class Desk:
                     if heard.at_us:
                         self._lags.observe(time.time() - heard.at_us / 1e6)
                 elif ended or time.monotonic() - asked_at >= ROW_EVERY_S:
-                    row = await asyncio.to_thread(self._stand, person, job_id)
+                    row = await asyncio.to_thread(self._stand_again, person, job_id)
                     asked_at = time.monotonic()
-                    news = _later(row, news)
+                    news = news if row is None else _later(row, news)
+
+    def _stand_again(self, person: str, job_id: str) -> News | None:
+        """Tell how a followed job stands; None while the database is away."""
+        try:
+            return self._stand(person, job_id)
+        except StudioError as error:
+            if error.code != "database_away":
+                raise
+            return None
 
     def _stand(self, person: str, job_id: str) -> News:
         """Tell how a job stands: the row's state, with the latest news when they speak of it."""
