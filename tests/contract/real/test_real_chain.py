@@ -152,14 +152,32 @@ def test_a_prompt_deleted_in_comfyui_itself_is_cancelled_within_seconds(
     assert house.studio.desk.job(job.person, job.job_id).state is State.PROCESSING
 
 
-def test_a_new_process_adopts_the_running_prompt(
+def test_a_new_process_adopts_the_running_prompt_and_hears_it(
     real_url: str, workflows: Path, tmp_path: Path, checkpoint: str
 ) -> None:
-    values = {"model": checkpoint, "seed": str(uuid.uuid4().int % 2**64), "steps": 40}
+    values = {"model": checkpoint, "seed": str(uuid.uuid4().int % 2**64), "steps": LONG}
     with opened(tmp_path, comfy_urls=(real_url,), workflows_dir=workflows) as first:
         job = first.order(**values)
         first.follow(job, until=samples, timeout_s=PATIENCE_S)
         prompt_id = first.studio.desk.job(job.person, job.job_id).prompt_id
+
+    with opened(tmp_path, comfy_urls=(real_url,), workflows_dir=workflows) as second:
+        second.follow(job, until=samples, timeout_s=PATIENCE_S)
+        second.studio.desk.cancel(job.person, job.job_id)
+        ended = second.ended(job, PATIENCE_S)
+
+    assert (ended.state, ended.prompt_id) == (State.CANCELLED, prompt_id)
+
+
+def test_a_new_process_collects_what_ended_meanwhile(
+    real_url: str, workflows: Path, tmp_path: Path, checkpoint: str
+) -> None:
+    values = {"model": checkpoint, "seed": str(uuid.uuid4().int % 2**64), "steps": 3}
+    with opened(tmp_path, comfy_urls=(real_url,), workflows_dir=workflows) as first:
+        job = first.order(**values)
+        first.follow(job, until=samples, timeout_s=PATIENCE_S)
+        prompt_id = first.studio.desk.job(job.person, job.job_id).prompt_id
+    assert idle_within(real_url, PATIENCE_S)
 
     with opened(tmp_path, comfy_urls=(real_url,), workflows_dir=workflows) as second:
         ended = second.ended(job, PATIENCE_S)
