@@ -1,8 +1,8 @@
 """The gallery: favourites, deleted jobs, what was given, lengths, and words to search.
 
 `job_gallery` holds all that the gallery filters by, so that a page is chosen from the index alone;
-favourites alone, being rare, have one of their own. Every statement asks first whether its work is
-there already: MariaDB commits each by itself. The words of jobs from before are their prompts.
+favourites, being rare, have one of their own. Every statement asks first whether its work is there
+already: MariaDB commits each by itself. The words of jobs from before are their prompts.
 """
 
 import json
@@ -57,9 +57,9 @@ def up(_migrator: object, db: Any) -> None:
     add_column(db, "job", "favourite", "BOOL NOT NULL DEFAULT 0")
     add_column(db, "job", "deleted_us", "BIGINT NOT NULL DEFAULT 0")
     add_column(db, "output", "seconds", "DOUBLE NOT NULL DEFAULT 0")
-    columns = "person, created_us, seq, state, favourite, deleted_us, tab, workflow"
-    add_index(db, "job", "job_gallery", columns)
-    add_index(db, "job", "job_favourite", "person, favourite, created_us, seq")
+    asked = "state, deleted_us, tab, workflow"
+    add_index(db, "job", "job_gallery", f"person, created_us, seq, favourite, {asked}")
+    add_index(db, "job", "job_favourite", f"person, favourite, created_us, seq, {asked}")
     add_index(db, "job", "job_deleted", "deleted_us")
     table: Any = Words
     if not table.table_exists():
