@@ -230,7 +230,9 @@ class History:
     def _searched(self, found: Sequence[str]) -> tuple[Any, Any]:
         job, words = self._rows.job, self._rows.words
         query = words.select(words.created_us, words.seq).join(job, on=(job.seq == words.seq))
-        return query.where(*(fn.INSTR(words.words, term) > 0 for term in found)), words
+        # Folded before: bytes are enough, and MariaDB is nearly twice as quick with them.
+        said = words.words if self._db.lite else words.words.cast("binary")
+        return query.where(*(fn.INSTR(said, term) > 0 for term in found)), words
 
     def _filtered(self, filters: Filters) -> list[Any]:
         """Ask the columns as expressions: asked plainly, another index would seem to fit better."""

@@ -11,7 +11,7 @@ from PIL import Image
 
 from studio.engine.history import Filters, History
 from studio.errors import StudioError
-from tests.chain.house import BEN, House, wait_until
+from tests.chain.house import ANN, BEN, House, wait_until
 
 
 def test_a_result_is_found_by_two_characters_and_known_in_whole(house: House) -> None:
@@ -65,6 +65,22 @@ def test_use_again_gives_every_setting_and_input(house: House, tmp_path: Path) -
     assert (again.values, again.inputs) == (job.values, job.inputs)
     found = desk.history(job.person, Filters(text="狗.png")).jobs
     assert {one.job_id for one in found} == {job.job_id, again.job_id}
+
+
+def test_a_file_is_measured_before_anything_is_ordered(house: House, tmp_path: Path) -> None:
+    desk = house.studio.desk
+    Image.new("RGBA", (64, 48), (0, 0, 0, 0)).save(tmp_path / "clear.png")
+
+    given = desk.measure(ANN, "image_blend", "images", tmp_path / "clear.png")
+
+    assert (given.width_px, given.height_px, given.name) == (64, 48, "clear.png")
+    assert given.notes == ("note.transparency_white",)
+    assert desk.history(ANN).jobs == ()
+    ref = {"ref": given.ref, "name": given.name}
+    assert house.blend(ref, ref).given[0].ref == given.ref  # type: ignore[arg-type]
+    with pytest.raises(StudioError) as caught:
+        desk.measure(ANN, "image_blend", "opacity", 1)
+    assert caught.value.code == "field_unknown"
 
 
 def test_several_results_are_packed_piece_by_piece(house: House) -> None:
