@@ -14,7 +14,7 @@ from tests.tabs.filters import forgive
 from tests.tabs.site import MODELS, Site, served
 
 ARTEFACTS = Path(__file__).parents[1] / "artefacts"
-expect.set_options(timeout=15_000)  # two cores may have much else to do
+expect.set_options(timeout=30_000)  # two cores may have much else to do
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
 
 
@@ -76,7 +76,7 @@ def open_browser(chromium: Browser) -> Iterator[OpenBrowser]:
             has_touch=phone,
             is_mobile=phone,
         )
-        context.set_default_timeout(15_000)
+        context.set_default_timeout(30_000)
         opened.append(context)
         return context
 
@@ -89,7 +89,7 @@ def open_browser(chromium: Browser) -> Iterator[OpenBrowser]:
 def desktop(chromium: Browser) -> Iterator[BrowserContext]:
     """One browser on a desk that keeps Gradio's own files from test to test."""
     context = chromium.new_context(locale="en-US", viewport={"width": 1280, "height": 900})
-    context.set_default_timeout(15_000)
+    context.set_default_timeout(30_000)
     yield context
     context.close()
 
@@ -97,6 +97,8 @@ def desktop(chromium: Browser) -> Iterator[BrowserContext]:
 @pytest.fixture
 def ann(site: Site, desktop: BrowserContext) -> Iterator[Person]:
     """A new person who has just opened the page; at the end no error stands in the console."""
+    for page in desktop.pages:  # an earlier test may not have come as far as closing its own
+        page.close()
     desktop.clear_cookies()
     person = Person(site, desktop.new_page())
     yield person
