@@ -121,6 +121,9 @@ class StudioBlocks(gr.Blocks):
             "show_error": True,
             "ssr_mode": False,
             "max_file_size": settings.max_upload_mb * 1_000_000,
+            # Gradio would ask for the whole page once and give up after 3 s, on a busy machine too.
+            # That it answers at all it has asked before, with patience.
+            "_frontend": False,
         }
 
     def _site(self) -> dict[str, Any]:
@@ -269,6 +272,8 @@ class Page:
         )
         pulses = [page.pulse for page in self._tabs]
         self._head.tick(self.refresh, None, [*self._house_parts, *pulses], **quiet)
+        hints = [page.hints for page in self._tabs]
+        self._servers.change(self.hint, None, hints, **quiet)
         listed = [field.component for page in self._tabs for field in page.form.listed]
         if listed:
             self._servers.change(self.relist, listed, listed, preprocess=False, **quiet)
@@ -304,6 +309,11 @@ class Page:
         jobs = await asyncio.to_thread(self._desk.running, asker.person)
         return await self._house(asker) + [page.pulse_of(jobs) for page in self._tabs]
 
+    async def hint(self, request: gr.Request) -> list[Any]:
+        """Say anew in each tab what no server can run now."""
+        language = self._asker(request).language
+        return await asyncio.to_thread(lambda: [page.hinted(language) for page in self._tabs])
+
     async def relist(self, *held: Any) -> list[Any]:
         """Give the model fields what the servers list now."""
         updates: list[Any] = []
@@ -314,14 +324,20 @@ class Page:
 
     async def _house(self, asker: Asker) -> list[Any]:
         house = await asyncio.to_thread(self._standing)
+        lacks = await asyncio.to_thread(self._lacking)
         return [
             head.head(house, asker.person, asker.language, mark=_MARK),
             head.banner(house, asker.language),
-            _mark_of(house.servers),
+            f"{_mark_of(house.servers)} {lacks}",
         ]
 
     def _standing(self) -> head.House:
         return head.House(tuple(self._desk.servers()), self._desk.waiting())
+
+    def _lacking(self) -> str:
+        """Write what the servers lack in short, so that a change is noticed."""
+        said = [self._desk.lack_sentences(page.tab.name) for page in self._tabs]
+        return f"{zlib.crc32(repr(said).encode()):x}"
 
     def _asker(self, request: gr.Request) -> Asker:
         return asker_of(request, self._parts.guests, self._parts.settings.studio_language)

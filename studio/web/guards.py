@@ -54,6 +54,8 @@ CLOSED: Final = (
         )
     ),
     "/monitoring",
+    "/pwa_icon",
+    "/manifest.json",
     "/svelte/",
     "/login",
     "/logout",

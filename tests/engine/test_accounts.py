@@ -38,3 +38,16 @@ def test_without_a_session_every_call_is_a_guest_of_its_own() -> None:
     guests = Guests("secret")
 
     assert guests.of_session(None) != guests.of_session("")
+
+
+def test_a_token_proves_its_person_and_is_no_cookie() -> None:
+    guests = Guests("secret")
+    person, cookie = guests.new()
+
+    token = guests.token(person)
+
+    assert guests.read_token(token) == person
+    assert guests.read(token) is None
+    assert guests.read_token(cookie) is None
+    assert guests.read_token(f"st_{cookie}") is None
+    assert Guests("other secret").read_token(token) is None
