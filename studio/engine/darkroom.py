@@ -25,6 +25,7 @@ from studio.errors import StudioError
 log = logging.getLogger("studio.darkroom")
 
 NOTE_NO_PLAYABLE: Final = "note.no_playable"
+NOTE_COPY: Final = "note.copy_shown"
 _MAKERS: Final[dict[str, Callable[[Path, Path], None]]] = {
     "image": thumbnail,
     "video": playable.poster,
@@ -36,7 +37,7 @@ _MAKERS: Final[dict[str, Callable[[Path, Path], None]]] = {
 class Playable:
     """The file a page plays. `original` tells whether it is the kept file itself.
 
-    `note` is a text key of why there is no better one, or empty.
+    `note` is a text key of what is shown instead of the original, and why, or empty.
     """
 
     path: Path
@@ -111,7 +112,7 @@ class Darkroom:
         copy, failed = _places(kept)
         with self._once(copy):
             if copy.is_file():
-                return Playable(copy, "video/mp4", original=False)
+                return Playable(copy, "video/mp4", original=False, note=NOTE_COPY)
             if failed.is_file():
                 return Playable(kept, output.mime, original=True, note=NOTE_NO_PLAYABLE)
             if playable.plays(kept, output.mime):
@@ -119,15 +120,18 @@ class Darkroom:
             return self._copied(kept, output, copy, failed)
 
     def note(self, output: Output) -> str:
-        """Give the text key of what is wrong with a file's playable copy, without making one."""
+        """Give the text key of what is shown in place of a film, without making a copy of it."""
         if output.kind != "video":
             return ""
-        return NOTE_NO_PLAYABLE if _places(self._store.path(output))[1].is_file() else ""
+        copy, failed = _places(self._store.path(output))
+        if copy.is_file():
+            return NOTE_COPY
+        return NOTE_NO_PLAYABLE if failed.is_file() else ""
 
     def _copied(self, kept: Path, output: Output, copy: Path, failed: Path) -> Playable:
         why = self._encode(kept, copy)
         if not why:
-            return Playable(copy, "video/mp4", original=False)
+            return Playable(copy, "video/mp4", original=False, note=NOTE_COPY)
         log.warning("no playable copy of %s: %s", output.path, why)
         failed.parent.mkdir(parents=True, exist_ok=True)
         failed.write_text(why, "utf-8")

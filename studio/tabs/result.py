@@ -23,6 +23,7 @@ from studio.web.names import download_name
 
 _PROMPT_SHOWN_CHARS: Final = 60
 _DEFAULT_RATIO: Final = 1.0
+_NO_NOTES: Final[Mapping[str, str]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +49,27 @@ def output_url(job: Job, output: Output, *, download: bool = False) -> str:
     return f"outputs/{quote(job.job_id)}/{quote(output.name)}" + ("?download=1" if download else "")
 
 
+def play_url(job: Job, output: Output) -> str:
+    """Give the address of what a browser plays of a video or sound, relative to the page."""
+    return f"play/{quote(job.job_id)}/{quote(output.name)}"
+
+
 def thumbnail_url(job: Job, output: Output) -> str:
     """Give the small picture's address relative to the page."""
     return f"thumbnails/{quote(job.job_id)}/{quote(output.name)}"
+
+
+# --- what one should know before ---
+
+
+def hints(lacks: Sequence[str], notes: Sequence[str]) -> str:
+    """Draw over a form what will not work now, and below it the lines people must know."""
+    warn = "".join(f'<p class="studio-warn">{html.escape(one)}</p>' for one in lacks)
+    quiet = "".join(f'<p class="studio-quiet">{html.escape(one)}</p>' for one in notes)
+    role = ' role="status"' if lacks else ""
+    return (
+        f'<div class="studio-hints"{role}{"" if warn or quiet else " hidden"}>{warn}{quiet}</div>'
+    )
 
 
 # --- what happens now ---
@@ -187,16 +206,19 @@ def _stage(state: str, canvas: str, below: str = "", *, job: str = "") -> str:
     )
 
 
-def ended(job: Job, language: str) -> str:
-    """Draw a job that has ended: its pictures, or why there are none."""
+def ended(job: Job, language: str, notes: Mapping[str, str] = _NO_NOTES) -> str:
+    """Draw a job that has ended: its pictures, or why there are none.
+
+    `notes` are text keys about its files, by `Output.name`.
+    """
     if job.state is State.COMPLETED and job.outputs:
-        return _completed(job, language)
+        return _completed(job, language, notes)
     if job.state is State.FAILED:
         return _failed(job, job.failure or Failure("internal"), language)
     return _cancelled(job, language)
 
 
-def _completed(job: Job, language: str) -> str:
+def _completed(job: Job, language: str, notes: Mapping[str, str]) -> str:
     first, *more = job.outputs
     ratio = (
         first.width_px / first.height_px if first.width_px and first.height_px else ratio_of(job)
@@ -204,12 +226,25 @@ def _completed(job: Job, language: str) -> str:
     tiles = "".join(_tile(job, output, language) for output in more)
     shape = f"--columns:{min(len(more), 4)};--ratio:{ratio:.4f}"
     grid = f'<div class="studio-more" style="{shape}">{tiles}</div>' if tiles else ""
-    canvas = _canvas(ratio, _shown(job, first, language, small=False))
-    return _stage("completed", canvas, grid + _meta(job, language), job=job.job_id)
+    canvas = _canvas(ratio, shown(job, first, language, small=False))
+    below = grid + _meta(job, language) + notes_of(job, notes, language)
+    return _stage("completed", canvas, below, job=job.job_id)
 
 
-def _shown(job: Job, output: Output, language: str, *, small: bool) -> str:
-    """Show one file by its kind; a picture opens large."""
+def notes_of(job: Job, notes: Mapping[str, str], language: str) -> str:
+    """Say what was changed of the given files, and what is to be known of the made ones."""
+    told = [(one.name, key) for one in job.given for key in one.notes]
+    told += [(download_name(job, o), notes[o.name]) for o in job.outputs if o.name in notes]
+    rows = "".join(
+        f"<li><b>{html.escape(name)}</b> {say(key, language)}</li>"
+        for name, key in dict.fromkeys(told)
+        if texts.has(key)
+    )
+    return f'<ul class="studio-notes">{rows}</ul>' if rows else ""
+
+
+def shown(job: Job, output: Output, language: str, *, small: bool) -> str:
+    """Show one file by its kind; a picture opens large, a video or sound plays."""
     url = attribute(output_url(job, output))
     alt = attribute(texts.text("page.result_alt", language, what=summary(job)))
     name = attribute(download_name(job, output))
@@ -224,15 +259,24 @@ def _shown(job: Job, output: Output, language: str, *, small: bool) -> str:
                 f' data-full="{url}" data-name="{name}" alt="{alt}" decoding="async">'
             )
         case "video":
-            return f'<video src="{url}" controls loop playsinline preload="metadata"></video>'
+            poster = attribute(thumbnail_url(job, output))
+            return (
+                f'<video src="{attribute(play_url(job, output))}" poster="{poster}" controls loop'
+                ' playsinline preload="metadata"></video>'
+            )
         case "audio":
-            return f'<audio src="{url}" controls preload="metadata"></audio>'
+            wave = attribute(thumbnail_url(job, output))
+            return (
+                f'<div class="studio-sound"><img src="{wave}" alt="" decoding="async">'
+                f'<audio src="{attribute(play_url(job, output))}" controls preload="metadata">'
+                "</audio></div>"
+            )
         case _:
             return f'<a href="{url}" download="{name}">{name}</a>'
 
 
 def _tile(job: Job, output: Output, language: str) -> str:
-    return f'<div class="studio-tile">{_shown(job, output, language, small=True)}</div>'
+    return f'<div class="studio-tile">{shown(job, output, language, small=True)}</div>'
 
 
 def _meta(job: Job, language: str) -> str:

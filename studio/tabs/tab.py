@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import gradio as gr
 
+from studio import texts
 from studio.engine.desk import Desk
 from studio.engine.jobs import Job, News
 from studio.engine.limits import Rate
@@ -61,6 +62,7 @@ class TabPage(Speaks):
         name = self.tab.name
         with gr.Row(elem_classes="studio-work"):
             with gr.Column(elem_classes=["studio-card", "studio-form"]):
+                self.hints = self._panel("hints")
                 with gr.Column(elem_classes="studio-fields"):
                     self.form = form.draw(self.tab, self._words, self._choices)
                 with gr.Row(elem_classes="studio-buttons"):
@@ -202,7 +204,7 @@ class TabPage(Speaks):
         watch = self._watches.find(asker.session, self.tab.name)
         if watch is not None:
             watch.pinned = True
-        return [result.ended(job, asker.language), await self._recent(asker, job.job_id)]
+        return [await self._ended(asker, job), await self._recent(asker, job.job_id)]
 
     @spoken
     async def again(self, request: gr.Request, event: gr.EventData) -> list[Any]:
@@ -269,19 +271,31 @@ class TabPage(Speaks):
             )
             busy = gr.update(interactive=True) if frame.first else gr.skip()
             return [now, stage, gr.skip(), busy, frame.job.job_id]
-        stage = gr.skip() if pinned else result.ended(frame.job, language)
+        stage = gr.skip() if pinned else await self._ended(asker, frame.job)
         recent = await self._recent(asker, "" if pinned else frame.job.job_id)
         return [now, stage, recent, gr.update(interactive=bool(frame.others)), ""]
 
     # On arrival ---------------------------------------------------------------------------
 
+    async def _ended(self, asker: Asker, job: Job) -> str:
+        """Draw an ended job with what is to be known of its files."""
+        details = await asyncio.to_thread(self._desk.details, asker.person, job.job_id)
+        return result.ended(job, asker.language, details.notes)
+
+    def hinted(self, language: str) -> str:
+        """Say what no server can run now, and what people must know of these workflows."""
+        told = [texts.local(w.manifest.note, language) for w in self.tab.workflows]
+        notes = [note for note in dict.fromkeys(told) if note]
+        return result.hints(self._desk.lack_sentences(self.tab.name, language), notes)
+
     async def arrived(self, asker: Asker) -> list[Any]:
         """Give what the tab shows when the page is opened: what runs, else the last result."""
         jobs = await asyncio.to_thread(self._desk.running, asker.person, self.tab.name)
+        hints = await asyncio.to_thread(self.hinted, asker.language)
         if not jobs:
-            return [*(await self._last(asker)), ""]
+            return [*(await self._last(asker)), "", hints]
         recent = await self._recent(asker, "")
-        return [gr.skip(), gr.skip(), recent, _pulse(jobs)]
+        return [gr.skip(), gr.skip(), recent, _pulse(jobs), hints]
 
     async def _last(self, asker: Asker, pulse: str = "") -> list[str]:
         """Give the card at rest: the last result, or what one may try.
@@ -291,7 +305,7 @@ class TabPage(Speaks):
         page = await asyncio.to_thread(self._page, asker.person)
         last = next(iter(page), None)
         if last is not None:
-            stage = result.ended(last, asker.language)
+            stage = await self._ended(asker, last)
         else:
             stage = result.empty(examples.titles(self.tab, asker.language), asker.language)
         shown = last.job_id if last is not None else ""
@@ -312,7 +326,7 @@ class TabPage(Speaks):
     @property
     def arrival(self) -> list[Any]:
         """List what `arrived` updates."""
-        return [self.now, self.stage, self.recent, self.pulse]
+        return [self.now, self.stage, self.recent, self.pulse, self.hints]
 
     async def listed(self, held: Sequence[Any]) -> list[Any]:
         """Give each model field the choices the servers have now; `held` is what they say."""

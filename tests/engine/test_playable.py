@@ -95,7 +95,7 @@ def test_what_no_browser_plays_gets_a_copy_and_stays_as_it_is(
 
     shown = darkroom.play(output)
 
-    assert (shown.original, shown.mime, shown.note) == (False, "video/mp4", "")
+    assert (shown.original, shown.mime, shown.note) == (False, "video/mp4", "note.copy_shown")
     assert streams(shown.path) == ("h264", "yuv420p", (64, 48), 20, ["aac"])
     assert starts_at_once(shown.path)
     assert playable.plays(shown.path, "video/mp4")

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from studio import texts
-from studio.engine.jobs import Failure, State
+from studio.engine.jobs import Failure, Given, State
 from studio.tabs import result
 from tests.tabs.make import job, news, output
 
@@ -160,7 +160,7 @@ def test_other_kinds_of_output_are_shown_in_their_way(kind: str) -> None:
     tags = {tag for tag, _ in read(result.ended(job(outputs=(output(1, kind),)), "en")).tags}
 
     assert {"video": "video", "audio": "audio", "text": "a"}[kind] in tags
-    assert "img" not in tags
+    assert ("img" in tags) is (kind == "audio")  # its waveform
 
 
 def test_a_failed_job_has_sentence_hint_retry_and_folded_details() -> None:
@@ -209,3 +209,48 @@ def test_jobs_without_a_prompt_are_told_apart_by_their_values() -> None:
 
 def test_a_long_prompt_is_cut() -> None:
     assert len(result.summary(job(values={"prompt": "cat " * 100}))) == 60
+
+
+# --- notes, players, hints ---
+
+
+def given(name: str, *notes: str) -> Given:
+    return Given("image", "r.png", "image", "image/png", name, 10, notes=notes)
+
+
+@pytest.mark.parametrize("language", texts.LANGUAGES)
+def test_what_was_changed_of_a_file_stands_with_the_result(language: str) -> None:
+    done = job(given=(given(EVIL, "note.first_frame"), given("b.png")))
+
+    drawn = read(result.ended(done, language))
+
+    assert texts.text("note.first_frame", language) in drawn.words
+    assert EVIL in drawn.words
+    assert "b.png" not in drawn.words
+    assert "script" not in [tag for tag, _ in drawn.tags]
+
+
+def test_a_film_that_browsers_do_not_play_says_that_a_copy_is_shown() -> None:
+    done = job(outputs=(output(kind="video"),))
+
+    drawn = read(result.ended(done, "en", {"001.mp4": "note.copy_shown"}))
+
+    player = next(attrs for tag, attrs in drawn.tags if tag == "video")
+    assert player["src"] == "play/job-1/001.mp4"
+    assert player["poster"] == "thumbnails/job-1/001.mp4"
+    assert texts.text("note.copy_shown") in drawn.words
+
+
+def test_a_sound_has_a_player_over_its_waveform() -> None:
+    tags = read(result.ended(job(outputs=(output(kind="audio"),)), "en")).tags
+
+    assert next(a["src"] for t, a in tags if t == "audio") == "play/job-1/001.txt"
+    assert next(a["src"] for t, a in tags if t == "img") == "thumbnails/job-1/001.txt"
+
+
+def test_over_a_form_stands_what_will_not_work_as_text() -> None:
+    drawn = read(result.hints([EVIL], ["Only with consent."]))
+
+    assert EVIL in drawn.words
+    assert "Only with consent." in drawn.words
+    assert "hidden" in dict(read(result.hints([], [])).tags[0][1])
