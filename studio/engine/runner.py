@@ -22,7 +22,7 @@ from studio.engine.comfy.events import Failed, OutputFile
 from studio.engine.comfy.fleet import Fleet, Server, Slot
 from studio.engine.comfy.refusals import is_out_of_memory
 from studio.engine.jobs import Claim, Failure, Job, News, Output, State
-from studio.engine.ledger import Ledger
+from studio.engine.ledger import MAX_ATTEMPTS, Ledger
 from studio.engine.media import Media
 from studio.engine.progress import Progress
 from studio.engine.reporter import Reporter
@@ -449,6 +449,8 @@ class Runner:
         log.info("the prompt is not there: %s", why.value, extra=run.tags)
         if why in (Why.CANCELLED, Why.DELETED):
             self._end(run, State.CANCELLED)
+        elif why is Why.FORGOTTEN and run.job.attempt >= MAX_ATTEMPTS:
+            self._end(run, State.FAILED, failure=Failure("run_lost"))
         else:
             self._give_back(run, keep_prompt=False, count=why is Why.FORGOTTEN)
 

@@ -189,7 +189,8 @@ class Watcher:
     def watch(self) -> RunRecord | None:
         """Return the server's record of the end, or None when it knows nothing of the prompt.
 
-        Raises `Stale`, `Stopping`, `Elsewhere`, and `time_limit` after having asked for the end.
+        Raises `Stale`, `Stopping`, `Elsewhere`, and `time_limit` or, of a server that says nothing,
+        `run_silent`, after having asked for the end.
         """
         ask = self._frames_missed
         while True:
@@ -381,6 +382,8 @@ class Watcher:
             return
         if self._clock() - since > self._pace.time_limit_s:
             self._stop_prompt()
+            if self._silent:
+                raise StudioError("run_silent")
             raise StudioError("time_limit", minutes=round(self._pace.time_limit_s / 60))
 
     def _mind_gone(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -110,6 +111,53 @@ def test_a_server_that_says_nothing_is_shown_and_gets_no_more(pair: Pair, tmp_pa
         one.faults.release()
         assert house.ended(job).state is State.COMPLETED
         assert not house.studio.desk.why_waiting()
+
+
+def test_a_server_that_never_speaks_again_is_the_reason_of_the_end(tmp_path: Path) -> None:
+    pace = Pace(silent_s=1.0)
+    with PracticeServer(pace_s=0.02) as only:
+        only.faults.hold(HELD)
+        with studio_on(only.url, folder=tmp_path, pace=pace, time_limit_s=6) as house:
+            job = house.ended(house.order())
+
+            assert job.failure is not None
+            assert job.failure.code == "run_silent"
+            only.faults.release()
+
+
+def test_a_server_that_forgets_every_attempt_is_the_reason_of_the_end(tmp_path: Path) -> None:
+    with (
+        PracticeServer(pace_s=0.02) as only,
+        studio_on(only.url, folder=tmp_path) as house,
+    ):
+        only.faults.hold(HELD)
+        job = house.order()
+        for attempt in range(1, 4):
+            wait_until(lambda attempt=attempt: len(only.posted) == attempt, timeout_s=20)
+            only.wait_for(f"node:{HELD}", only.posted[-1]["prompt_id"])
+            only.faults.restart()
+
+        ended = house.ended(job)
+
+        assert ended.failure is not None
+        assert ended.failure.code == "run_lost"
+        assert len(only.posted) == 3
+
+
+def test_a_long_job_tells_the_log_how_it_stands(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with (
+        PracticeServer(pace_s=0.05) as only,
+        caplog.at_level(logging.INFO, "studio.reporter"),
+        studio_on(only.url, folder=tmp_path, pace=Pace(log_every_s=0.2)) as house,
+    ):
+        job = house.ended(house.order(steps=20))
+
+    told = [record for record in caplog.records if record.name == "studio.reporter"]
+    assert len(told) >= 2
+    assert {(vars(one)["job"], vars(one)["person"]) for one in told} == {(job.job_id, ANN)}
+    assert "%" in told[-1].getMessage()
 
 
 def test_a_job_that_one_server_turns_away_goes_to_the_other(pair: Pair, tmp_path: Path) -> None:
