@@ -1,4 +1,4 @@
-"""Every route of the running app, and what each of three may get: nobody, another person, the owner.
+"""Every route of the app, and what each of three may get: nobody, another person, the owner.
 
 A route without a row fails, and so does a row without a route.
 """
@@ -215,7 +215,7 @@ def test_what_one_person_sees_names_nothing_of_another(
 ) -> None:
     seen = "".join(
         stranger.get(path).text
-        for path in ("/", "/config", "/api/history", "/api/health", "/api/workflows", "/gradio_api/info")
+        for path in ("/", "/config", "/api/history", "/api/health", "/gradio_api/info")
     )  # fmt: skip
 
     assert owned.names["{job_id}"] not in seen

@@ -1,4 +1,4 @@
-"""Every way to fail over HTTP: the right status, one JSON shape, the reader's language, no trace."""
+"""Every way to fail over HTTP: the right status, one shape, the reader's language, no trace."""
 
 from __future__ import annotations
 
@@ -84,7 +84,10 @@ FAILING = [
     ("POST", "/api/upload", {"Content-Type": "multipart/form-data"}, b"", 400, "body_invalid"),
     ("POST", "/api/upload", FORM, b"nonsense", 400, "body_invalid"),
     ("POST", "/api/upload", FORM, b"--x--\r\n", 422, "field_required"),
-    ("POST", "/api/guest", {"Origin": "https://evil.example", "Authorization": ""}, b"", 403, "cross_site"),
+    (
+        "POST", "/api/guest", {"Origin": "https://evil.example", "Authorization": ""}, b"", 403,
+        "cross_site",
+    ),
     ("GET", "/api/history", {"Authorization": "Bearer st_forged"}, b"", 401, "person_unknown"),
 ]  # fmt: skip
 
