@@ -49,6 +49,7 @@ def _spread_lists(given: dict[str, Any], entry: Tab) -> None:
         ("audio", (Kind.AUDIO,)),
         ("video", (Kind.VIDEO,)),
         ("prompts", (Kind.TEXT,)),
+        ("prompt", (Kind.TEXT,)),
     ):
         if name not in given or entry.parameter(name) is not None:
             continue
@@ -72,11 +73,13 @@ def _lay(
     if len(items) > len(free):
         raise StudioError("field_count", field=name, count=len(items), min=0, max=len(free))
     given.update(zip(free, items, strict=False))
+    if name == "prompts" and entry.parameter("shots") is not None:
+        given.setdefault("shots", len(items))  # a list of prompts says how many there are
 
 
 def _fields(entry: Tab, name: str, kinds: Sequence[Kind]) -> Iterator[Parameter]:
     for parameter in entry.parameters:
-        if name == "prompts" and not parameter.name.startswith("prompt"):
+        if Kind.TEXT in kinds and not parameter.name.startswith("prompt"):
             continue
         if parameter.type in kinds:
             yield parameter
