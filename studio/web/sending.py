@@ -67,7 +67,7 @@ def _lay(
     if several is not None and Kind.IMAGE in kinds:
         given.setdefault(several.name, items)
         return
-    free = [p.name for p in _fields(entry, name, kinds) if absent(given.get(p.name))]
+    free = [p.name for p in _fields(entry, kinds) if absent(given.get(p.name))]
     if not free:
         raise StudioError("field_unknown", field=name, workflow=entry.name)
     if len(items) > len(free):
@@ -77,7 +77,7 @@ def _lay(
         given.setdefault("shots", len(items))  # a list of prompts says how many there are
 
 
-def _fields(entry: Tab, name: str, kinds: Sequence[Kind]) -> Iterator[Parameter]:
+def _fields(entry: Tab, kinds: Sequence[Kind]) -> Iterator[Parameter]:
     for parameter in entry.parameters:
         if Kind.TEXT in kinds and not parameter.name.startswith("prompt"):
             continue
