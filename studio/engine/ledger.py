@@ -25,7 +25,7 @@ from studio.errors import StudioError
 MAX_ATTEMPTS: Final = 3
 """How many prompts are begun for one job before it fails with `attempts_spent`."""
 MAX_ADOPTIONS: Final = 10
-"""How often a running prompt changes hands: bounds a job whose every worker dies, and no more."""
+"""How often a job changes hands: bounds a job whose every worker dies, and no more."""
 _TYPICAL_OF: Final = 20
 _TURNS_TRIED: Final = 3
 _NO_LIMIT: Final = 2**31 - 1
@@ -573,7 +573,9 @@ class Ledger:
 
     def _spend(self, row: JobRow) -> None:
         job = self._rows.job
-        failure = Failure("attempts_spent", {"attempts": str(row.attempt)})
+        failure = Failure(
+            "attempts_spent", {"attempts": str(max(int(row.attempt), int(row.adoptions)))}
+        )
         ended = job.update(
             **self._ending_unclaimed(State.PENDING, State.FAILED), **_failure_columns(failure)
         )
@@ -675,6 +677,12 @@ class Ledger:
             state=_legal(State.PROCESSING, State.PENDING),
             lease_us=0,
             worker="",
+            # A worker that died before it sent anything began no prompt: it is counted as a change
+            # of hands, which bounds a job that kills its workers, and takes no attempt away.
+            attempt=Case(
+                None, [((job.prompt_id == "") & (job.attempt > 0), job.attempt - 1)], job.attempt
+            ),
+            adoptions=Case(None, [(job.prompt_id == "", job.adoptions + 1)], job.adoptions),
             # Since when a prompt is without a worker: another fleet's waits for it in vain.
             due_us=Case(None, [(job.prompt_id != "", now)], 0),
         )
@@ -756,9 +764,9 @@ def _tuples(query: Any) -> list[tuple[Any, ...]]:
 
 
 def _spent(row: JobRow) -> bool:
-    if row.prompt_id:
-        return int(row.adoptions) >= MAX_ADOPTIONS
-    return int(row.attempt) >= MAX_ATTEMPTS
+    return int(row.adoptions) >= MAX_ADOPTIONS or (
+        not row.prompt_id and int(row.attempt) >= MAX_ATTEMPTS
+    )
 
 
 def _legal(old: State, new: State) -> State:

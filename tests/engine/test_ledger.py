@@ -453,8 +453,9 @@ class TestAttempts:
     ) -> None:
         first = ledger.create(new_job())
         for attempt in range(1, MAX_ATTEMPTS + 1):
-            assert claimed(ledger).job.attempt == attempt
-            self.expire(ledger, clock)
+            claim = on_server(ledger, f"p-{attempt}")
+            assert claim.job.attempt == attempt
+            assert ledger.give_back(claim, keep_prompt=False, count=True)
         second = ledger.create(new_job())
 
         taken = claimed(ledger)
@@ -465,6 +466,18 @@ class TestAttempts:
             State.FAILED,
             Failure("attempts_spent", {"attempts": "3"}),
         )
+
+    def test_workers_that_die_before_they_send_anything_take_no_attempt(
+        self, ledger: Ledger, new_job: Callable[..., NewJob], clock: Any
+    ) -> None:
+        job = ledger.create(new_job())
+        for _ in range(MAX_ADOPTIONS):
+            assert claimed(ledger).job.attempt == 1
+            self.expire(ledger, clock)
+
+        assert ledger.claim("w") is None
+        failure = ledger.get(job.job_id).failure
+        assert failure == Failure("attempts_spent", {"attempts": str(MAX_ADOPTIONS)})
 
     def test_adopting_a_prompt_is_no_attempt_and_comes_first(
         self, ledger: Ledger, new_job: Callable[..., NewJob], clock: Any

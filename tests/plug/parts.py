@@ -174,7 +174,8 @@ def web(given: dict[str, Any]) -> None:
 
 
 def worker(given: dict[str, Any]) -> None:
-    run_worker(load(env_file=None, **given["settings"]), lease=LEASE)
+    settings = load(env_file=None, **given["settings"])
+    run_worker(settings, ready=lambda: print("ready", flush=True), lease=LEASE)  # noqa: T201
 
 
 if __name__ == "__main__":

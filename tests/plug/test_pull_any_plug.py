@@ -48,8 +48,10 @@ class Part:
     log: Path
     process: subprocess.Popen[bytes] | None = None
     killed_at: list[float] = field(default_factory=list)
+    begins_at: int = 0
 
     def start(self) -> None:
+        self.begins_at = self.log.stat().st_size if self.log.exists() else 0
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "tests.plug.parts", self.kind, json.dumps(self.given)],
@@ -57,6 +59,10 @@ class Part:
                 stdout=log,
                 stderr=log,
             )
+
+    def is_ready(self) -> bool:
+        """Whether a worker said, since it was started, that it takes jobs."""
+        return b"ready" in self.log.read_bytes()[self.begins_at :]
 
     def send(self, number: signal.Signals) -> None:
         assert self.process is not None
@@ -199,6 +205,7 @@ def kill_a_worker(house: House, rng: random.Random) -> None:
 def stop_a_worker(house: House, rng: random.Random) -> None:
     """SIGTERM: it finishes or hands over within its grace time, and says so by its exit."""
     worker = rng.choice(house.workers)
+    wait_until(worker.is_ready, 60, lambda: tails(house))
     worker.send(signal.SIGTERM)
     assert worker.process is not None
     assert worker.process.wait(timeout=30) == 0
