@@ -216,18 +216,20 @@ class Rest:
                 job = await anyio.to_thread.run_sync(self._desk.job, caller.person, job_id)
         return job_view(job, news, root=caller.root, language=caller.language)
 
-    async def events(self, job_id: str, caller: Caller) -> StreamingResponse:
+    async def events(self, request: Request, job_id: str, caller: Caller) -> StreamingResponse:
         """Tell how a job stands whenever that changes, until it ends, as server-sent events."""
         job = await anyio.to_thread.run_sync(self._desk.job, caller.person, job_id)
         headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
         return StreamingResponse(
-            self._told(job, caller), media_type="text/event-stream", headers=headers
+            self._told(job, caller, request.app), media_type="text/event-stream", headers=headers
         )
 
-    async def _told(self, job: Job, caller: Caller) -> AsyncIterator[str]:
+    async def _told(self, job: Job, caller: Caller, app: Any) -> AsyncIterator[str]:
         last, quiet = "", 0
         async with aclosing(_news(self._desk, job)) as heard:
             async for news in heard:
+                if app.stop_event.is_set():
+                    return  # the server ends, and would wait for its last stream
                 if news.state.ended:
                     job = await anyio.to_thread.run_sync(self._desk.job, caller.person, job.job_id)
                 view = job_view(job, news, root=caller.root, language=caller.language)

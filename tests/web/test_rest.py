@@ -6,6 +6,7 @@ import base64
 import json
 from contextlib import ExitStack
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -13,7 +14,7 @@ import pytest
 from PIL import Image
 
 from studio.practice import PracticeServer
-from tests.tabs.site import CHECKPOINT, Site
+from tests.tabs.site import CHECKPOINT, MODELS, Site, served
 from tests.web.conftest import Ended, Order, events, programs
 
 TEXT = {"workflow": "text_to_image", "prompt": "a lighthouse", "model": CHECKPOINT, "steps": 1}
@@ -384,3 +385,19 @@ def test_a_token_works_on_gradios_routes_too(site: Site, order: Order, ended: En
         client.predict(prompt="a cat", model=CHECKPOINT, steps=1, api_name="/text_to_image")
 
         assert program.get("/api/history").json()["jobs"][0]["prompt"] == "a cat"
+
+
+def test_an_open_stream_does_not_keep_the_server_from_its_end(tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        practice = stack.enter_context(PracticeServer(pace_s=0.01, models=MODELS))
+        with served(tmp_path, practice) as site, programs(site) as program:
+            practice.faults.hold("sampler", step=1)
+            job_id = program.post("/api/generate", json=TEXT | {"steps": 3}).json()["job_id"]
+            stream = stack.enter_context(program.stream("GET", f"/api/events/{job_id}"))
+            lines = stream.iter_lines()
+            assert next(lines).startswith("event: ")
+
+            site.demo.close(verbose=False)
+
+            assert "event: end" not in list(lines)
+            assert site.demo.programs.closing
