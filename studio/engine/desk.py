@@ -476,8 +476,8 @@ class Desk:
         """Yield news until the job has ended, the present state first, and at least each second.
 
         Ends after the news whose state is an end state; the full result is then `job()`. The end
-        is believed from the row only. Raises `job_unknown` at once when it is not this person's, and
-        `database_away` when that cannot be said; later such an absence is waited for.
+        is believed from the row only. Raises `job_unknown` at once when it is not this person's,
+        and `database_away` when that cannot be said; later such an absence is waited for.
         """
         async with self._bus.follow(job_id) as subscription:
             news = await asyncio.to_thread(self._stand, person, job_id)
