@@ -84,7 +84,9 @@ def test_any_prompt_id_is_taken_by_the_recorded_version(
 
 
 @pytest.mark.parametrize(
-    "prompt_id", ["my-own-id-1", 123, "", str(uuid.uuid4()).upper(), uuid.uuid4().hex]
+    "prompt_id",
+    ["my-own-id-1", 123, "", str(uuid.uuid4()).upper(), uuid.uuid4().hex],
+    ids=["words", "number", "empty", "capitals", "no-hyphens"],
 )
 def test_later_versions_take_only_canonical_uuids(
     prompt_id: Any, newer: PracticeServer, talker: Talker
