@@ -19,7 +19,7 @@ from studio import texts
 from studio.engine.desk import ServerView
 from studio.engine.workflow.catalog import Tab
 from studio.errors import StudioError
-from studio.tabs import head
+from studio.tabs import gallery, head
 from studio.tabs.api import Programs
 from studio.tabs.asking import Asker, asker_of
 from studio.tabs.follow import Watches
@@ -222,6 +222,7 @@ class Page:
             TabPage(parts, tab, demo.words, watches=watches, folder=demo.folder)
             for tab in parts.catalog.tabs
         ]
+        self._gallery = gallery.GalleryPage(parts, demo.words, self._tabs)
 
     def draw(self) -> None:
         """Draw head, banner and tabs into the open Blocks, and join the events."""
@@ -232,10 +233,12 @@ class Page:
             apply_default_css=False,
         )
         self._banner = gr.HTML(elem_id="studio-banner", apply_default_css=False, js_on_load=None)
-        with gr.Tabs(elem_id="studio-tabs", overflow_behavior="wrap"):
+        with gr.Tabs(elem_id="studio-tabs", overflow_behavior="wrap") as self._strip:
             for page in self._tabs:
                 with gr.Tab(self._title(page.tab), id=page.tab.name):
                     page.draw()
+            with gr.Tab(self._words.page("gallery.title"), id=gallery.NAME):
+                self._gallery.draw()
         self._servers = gr.Textbox(visible="hidden", elem_id="studio-servers")
         for page in self._tabs:
             page.draw_hidden()
@@ -251,6 +254,7 @@ class Page:
         stamp = f"{zlib.crc32(' '.join(str(field.elem_id) for field in fields).encode()):x}"
         for page in self._tabs:
             page.wire()
+        self._gallery.wire(self._strip)
         restored = self._demo.load(
             None,
             fields,

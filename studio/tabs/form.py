@@ -18,7 +18,8 @@ from gradio.i18n import I18nData
 from studio.engine.workflow.binding import Workflow
 from studio.engine.workflow.catalog import Tab
 from studio.engine.workflow.manifest import Kind, Parameter, holds
-from studio.tabs.pictures import Uploads, pictures
+from studio.errors import StudioError
+from studio.tabs.pictures import Uploads, clip, pictures
 from studio.tabs.words import Words
 
 CHIPS_AT_MOST: Final = 6
@@ -28,6 +29,7 @@ _TINY_CHARS: Final = 6
 _TINY_AT_MOST: Final = 8
 
 _PICTURE_KINDS: Final = (Kind.IMAGE, Kind.IMAGES, Kind.MASK)
+_NO_NAMES: Final[Mapping[str, str]] = {}
 Choices = Sequence[tuple[str, str]]
 
 
@@ -264,12 +266,9 @@ def _pictures(draft: _Draft) -> Component:
     return pictures(p.max_count if p.type is Kind.IMAGES else 1, p.help, **draft.common)
 
 
-def _audio(draft: _Draft) -> Component:
-    return gr.Audio(type="filepath", **draft.common)
-
-
-def _video(draft: _Draft) -> Component:
-    return gr.Video(**draft.common)
+def _clip(draft: _Draft) -> Component:
+    p = draft.parameter
+    return clip(p.type, p.help, **draft.common)
 
 
 _MAKERS: Final[Mapping[Kind, Callable[[_Draft], Component]]] = {
@@ -282,21 +281,17 @@ _MAKERS: Final[Mapping[Kind, Callable[[_Draft], Component]]] = {
     Kind.IMAGE: _pictures,
     Kind.IMAGES: _pictures,
     Kind.MASK: _pictures,
-    Kind.AUDIO: _audio,
-    Kind.VIDEO: _video,
+    Kind.AUDIO: _clip,
+    Kind.VIDEO: _clip,
     Kind.MODEL: _listed,
 }
 
 
 def _sent(p: Parameter, value: Any, uploads: Uploads) -> Any:
-    if p.type in _PICTURE_KINDS:
-        given = uploads.pictures(value, p.name)
-        return given if p.type is Kind.IMAGES else next(iter(given), None)
-    if p.type in (Kind.AUDIO, Kind.VIDEO):
-        # Gradio's Video holds its file one level down.
-        clip = value.get("video", value) if isinstance(value, Mapping) else value
-        return uploads.file(clip, p.name) if clip else None
-    return value
+    if not p.type.file:
+        return value
+    given = uploads.pictures(value, p.name)
+    return given if p.type is Kind.IMAGES else next(iter(given), None)
 
 
 # --- what the server says to the fields ---
@@ -351,21 +346,69 @@ def _untouched(tab: Tab, name: str, now: Any) -> bool:
     return any(own is not None and own.default == now for own in owns)
 
 
-def filled(form: Form, values: Mapping[str, Any]) -> list[Any]:
-    """Give each component what a job's values say, for "Use again". Seeds stay exact text."""
+def filled(
+    form: Form, values: Mapping[str, Any], names: Mapping[str, str] = _NO_NAMES
+) -> list[Any]:
+    """Give each component what a job's values say, for "Use again". Seeds stay exact text.
+
+    `names` are what the person called the files, by reference.
+    """
     workflow = form.tab.pick(values)
-    return [_filled(field, workflow, values) for field in form.fields]
+    return [_filled(field, workflow, values, names) for field in form.fields]
 
 
-def _filled(field: Field, workflow: Workflow, values: Mapping[str, Any]) -> Any:
+def sent_to(form: Form, raw: Sequence[Any], name: str, item: Mapping[str, str]) -> list[Any]:
+    """Put a result into a field; where the picked workflow has no such field, pick one that has."""
+    given = {field.name: value for field, value in zip(form.fields, raw, strict=True)}
+    parameter = form.tab.parameter(name)
+    if parameter is None or not parameter.type.file:
+        raise StudioError("field_unknown", field=name, workflow=form.tab.name)
+    new = _picking(form.tab, given, name) | {name: joined(parameter, given[name], item)}
+    workflow = form.tab.pick(given | new)
+    new |= _counting(workflow.manifest.parameter(name), given | new)
+    changes = [_adjust(form, field, workflow, given | new) for field in form.fields]
+    return [
+        change | ({"value": new[field.name]} if field.name in new else {})
+        for field, change in zip(form.fields, changes, strict=True)
+    ]
+
+
+def _counting(p: Parameter | None, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Say what other fields must say so that a field counts, such as the number of shots."""
+    asked = p.when.items() if p is not None else ()
+    return {
+        name: condition.equals[0]
+        for name, condition in asked
+        if condition.equals and not condition.holds(given.get(name))
+    }
+
+
+def _picking(tab: Tab, given: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Say what the picking fields must say for a workflow that has a field; nothing if they do."""
+    if tab.used(name, tab.pick(given)):
+        return {}
+    workflow = next(one for one in tab.workflows if tab.used(name, one))
+    pickers = (workflow.manifest.parameter(picker) for picker in tab.pickers)
+    return {p.name: p.default for p in pickers if p is not None and p.default is not None}
+
+
+def joined(p: Parameter, now: object, item: Mapping[str, str]) -> list[Any]:
+    """Give what a field of files says once `item` is sent there; what has no room is left out."""
+    if p.type is not Kind.IMAGES:
+        return [dict(item)]
+    held = [one for one in now if one] if isinstance(now, list) else []
+    return [*held[: p.max_count - 1], dict(item)]
+
+
+def _filled(
+    field: Field, workflow: Workflow, values: Mapping[str, Any], names: Mapping[str, str]
+) -> Any:
     own, value = workflow.manifest.parameter(field.name), values.get(field.name)
     if own is None:
         return gr.update(visible=False)
-    if own.type in _PICTURE_KINDS:
+    if own.type.file:
         refs = value if isinstance(value, list) else [value] if value else []
-        return [_input(ref) for ref in refs]
-    if own.type in (Kind.AUDIO, Kind.VIDEO):
-        return gr.skip()
+        return gr.update(value=[_input(ref, names) for ref in refs], visible=_counts(own, values))
     change = _fit(field, own, values)
     if value is None and not _counts(own, values):
         value = own.default
@@ -373,8 +416,9 @@ def _filled(field: Field, workflow: Workflow, values: Mapping[str, Any]) -> Any:
     return change
 
 
-def _input(ref: str) -> dict[str, str]:
-    return {"ref": ref, "url": f"inputs/{ref}"}
+def _input(ref: str, names: Mapping[str, str]) -> dict[str, str]:
+    item = {"ref": ref, "url": f"inputs/{ref}"}
+    return item | ({"name": names[ref]} if ref in names else {})
 
 
 def _empty(p: Parameter) -> Any:

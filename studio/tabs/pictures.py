@@ -2,8 +2,9 @@
 
 Gradio's Gallery shows no order one may change and copies what it shows into a public cache; this
 field is `gr.HTML` with `studio.pictures` of `page.js`. Its value is a list of
-`{"path", "name", "url"}` (an upload), `{"ref", "url"}` (an input of an earlier job) or
-`{"sample", "url"}` (one of ours). It comes from the browser: `Uploads` trusts none of it.
+`{"path", "name", "url"}` (an upload), `{"ref", "url"}` (an input of an earlier job),
+`{"job_id", "name", "url"}` (a result) or `{"sample", "url"}` (one of ours). It comes
+from the browser: `Uploads` trusts none of it.
 """
 
 from __future__ import annotations
@@ -17,9 +18,14 @@ from typing import Any, Final
 import gradio as gr
 
 from studio import texts
+from studio.engine.workflow.manifest import Kind
 from studio.errors import StudioError
 
 SAMPLES: Final = Path(__file__).parent / "assets" / "samples"
+_CLIP_WORDS: Final = (
+    "add_audio", "add_video", "hint", "record", "stop", "remove", "uploading", "failed", "length",
+    "no_microphone", "recording",
+)  # fmt: skip
 _WORDS: Final = ("add", "hint", "remove", "earlier", "later", "uploading", "failed", "count")
 
 
@@ -36,6 +42,27 @@ def pictures(maximum: int, words: Mapping[str, str], **kwargs: Any) -> gr.HTML:
         html_template='<div class="studio-pictures"></div>',
         # Not as props of the component: an update of its visibility would wipe them.
         js_on_load=f"window.studio.pictures(element, props, watch, upload, {facts});",
+        apply_default_css=False,
+        **kwargs,
+    )
+
+
+def clip(kind: Kind, words: Mapping[str, str], **kwargs: Any) -> gr.HTML:
+    """Draw the field for one sound or film: upload, microphone for a sound, player and length.
+
+    Its value is as that of `pictures`.
+    """
+    said = {
+        language: {word: texts.text(f"page.clip.{word}", language) for word in _CLIP_WORDS}
+        for language in texts.LANGUAGES
+    }
+    facts = json.dumps({"kind": str(kind), "words": said, "help": dict(words)}, ensure_ascii=False)
+    return gr.HTML(
+        value=[],
+        container=True,
+        show_label=True,
+        html_template='<div class="studio-clip"></div>',
+        js_on_load=f"window.studioClip(element, props, watch, upload, {facts});",
         apply_default_css=False,
         **kwargs,
     )
@@ -69,6 +96,8 @@ class Uploads:
     def file(self, item: object, field: str) -> dict[str, str]:
         """Give `{"path", "orig_name"}` for one file, or raise `file_unknown`."""
         given: Mapping[str, Any] = item if isinstance(item, Mapping) else {"path": item}
+        if isinstance(given.get("job_id"), str):  # a result: the desk asks whose it is
+            return {"job_id": given["job_id"], "name": str(given.get("name"))}
         if isinstance(given.get("ref"), str):
             path = self.input_file(given["ref"])
         elif isinstance(given.get("sample"), str):

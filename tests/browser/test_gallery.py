@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-from playwright.sync_api import expect
+import asyncio
+import zipfile
+from concurrent.futures import ThreadPoolExecutor
 
-from tests.browser.person import Person
+import pytest
+from playwright.sync_api import Locator, expect
+
+from tests.browser.conftest import OpenBrowser
+from tests.browser.person import BLEND, TEXT, Person
+from tests.tabs.site import Site
 
 
 def test_a_tab_says_before_one_presses_what_no_server_can_run(ann: Person) -> None:
@@ -17,3 +24,153 @@ def test_a_tab_says_before_one_presses_what_no_server_can_run(ann: Person) -> No
     expect(hints.locator(".studio-quiet")).to_have_text(
         "Only with the consent of the people shown."
     )
+
+
+@pytest.fixture
+def gallery(ann: Person) -> Person:
+    """Ann with three cancelled jobs and a later one of three pictures, in her open gallery."""
+    return opened(ann, 3)
+
+
+def opened(ann: Person, cancelled: int) -> Person:
+    desk, who = ann.site.studio.desk, ann.who
+    for n in range(1, cancelled + 1):
+        values = {"prompt": f"a lighthouse {n}, 海邊的燈塔", "seed": str(n)}
+        desk.cancel(who, desk.submit(who, TEXT, values).job_id)
+    values = {"prompt": "three cats", "seed": "77", "batch_size": 3}
+    made = desk.submit(who, TEXT, values).job_id
+    finish(ann, made)
+    ann.open_tab("Gallery")
+    expect(pieces(ann)).to_have_count(min(24, cancelled + 1))
+    return ann
+
+
+def finish(ann: Person, job_id: str) -> None:
+    """Wait until a job has ended."""
+    who = ann.who
+
+    async def ended() -> None:
+        async for _ in ann.site.studio.desk.follow(who, job_id):
+            pass
+
+    with ThreadPoolExecutor(1) as pool:  # Playwright's own loop runs in this thread
+        pool.submit(asyncio.run, asyncio.wait_for(ended(), 60)).result()
+
+
+def pieces(ann: Person) -> Locator:
+    return ann.page.locator(".studio-piece")
+
+
+def large(ann: Person) -> Locator:
+    return ann.page.locator(".studio-large")
+
+
+def test_results_come_newest_first_and_by_pages(ann: Person) -> None:
+    gallery = opened(ann, 27)
+    expect(pieces(gallery).first).to_contain_text("three cats")
+    expect(gallery.page.locator(".studio-gallery-line")).to_contain_text("28 results")
+
+    gallery.page.get_by_role("button", name="Show more").click()
+
+    expect(pieces(gallery)).to_have_count(28)
+    expect(pieces(gallery).last).to_contain_text("a lighthouse 1,")
+    expect(gallery.page.get_by_role("button", name="Show more")).to_be_hidden()
+
+
+def test_filters_find_by_words_state_and_favourites(gallery: Person) -> None:
+    page = gallery.page
+    page.get_by_role("searchbox").fill("燈塔 lighthouse 2")
+    expect(pieces(gallery)).to_have_count(1)
+    page.get_by_role("button", name="Clear filters").click()
+    expect(pieces(gallery)).to_have_count(4)
+
+    page.get_by_label("State").select_option("completed")
+    expect(pieces(gallery)).to_have_count(1)
+    page.get_by_role("button", name="Favourites").click()
+    expect(pieces(gallery)).to_have_count(0)
+    expect(page.get_by_text("Nothing fits these filters.")).to_be_visible()
+    page.get_by_role("button", name="Clear filters").click()
+    expect(pieces(gallery)).to_have_count(4)
+    page.get_by_role("textbox", name="To").fill("2020-01-01")
+    expect(pieces(gallery)).to_have_count(0)
+
+
+def test_the_large_view_goes_on_by_keys_and_knows_favourites(gallery: Person) -> None:
+    page = gallery.page
+    pieces(gallery).first.get_by_role("button").click()
+    expect(large(gallery)).to_contain_text("77")
+    large(gallery).get_by_role("button", name="Favourite").click()
+    expect(large(gallery).get_by_role("button", name="♥ Favourite")).to_be_visible()
+    large(gallery).get_by_role("button", name="2", exact=True).click()
+    with page.expect_download() as download:
+        large(gallery).get_by_role("link", name="Download", exact=True).click()
+    assert download.value.suggested_filename.endswith("_seed77_2.png")
+
+    page.keyboard.press("ArrowRight")
+
+    expect(large(gallery)).to_contain_text("a lighthouse 3")
+    page.get_by_role("button", name="Previous").click()
+    expect(large(gallery)).to_contain_text("three cats")
+    page.keyboard.press("Escape")
+    expect(pieces(gallery).first.locator(".studio-heart")).to_be_visible()
+
+
+def test_what_is_deleted_can_be_brought_back(gallery: Person) -> None:
+    pieces(gallery).first.get_by_role("button").click()
+    large(gallery).get_by_role("button", name="Delete").click()
+    expect(pieces(gallery).first).to_contain_text("a lighthouse 3")
+
+    gallery.page.get_by_role("button", name="Undo").click()
+
+    expect(pieces(gallery).first).to_contain_text("three cats")
+
+
+def test_several_are_selected_and_taken_home_as_one_zip(gallery: Person) -> None:
+    page = gallery.page
+    page.get_by_role("button", name="Select", exact=True).click()
+    for n in (0, 1):
+        pieces(gallery).nth(n).get_by_role("button").click()
+    expect(page.locator(".studio-selected")).to_contain_text("2 selected")
+
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Download as ZIP").click()
+
+    with zipfile.ZipFile(download.value.path()) as packed:
+        assert len(packed.namelist()) == 3
+
+
+def test_use_again_and_send_to_fill_the_right_tab(gallery: Person) -> None:
+    page = gallery.page
+    pieces(gallery).first.get_by_role("button").click()
+    large(gallery).get_by_role("button", name="Use again").click()
+    expect(gallery.field("prompt").locator("textarea")).to_have_value("three cats")
+    expect(gallery.field("seed").locator("textarea, input").first).to_have_value("77")
+
+    gallery.open_tab("Gallery")
+    pieces(gallery).first.get_by_role("button").click()
+    for _ in range(2):
+        large(gallery).get_by_text("Send to").click()
+        large(gallery).get_by_role("button", name="Image blend · Pictures").click()
+        expect(gallery.field("images", BLEND)).to_be_visible()
+        gallery.open_tab("Gallery")
+        pieces(gallery).first.get_by_role("button").click()
+    page.keyboard.press("Escape")
+    gallery.open_tab("Image blend")
+    expect(gallery.field("images", BLEND).locator(".studio-upload img")).to_have_count(2)
+    gallery.press("generate", BLEND)
+    gallery.sees_result(BLEND)
+    assert [one.kind for one in gallery.jobs(BLEND)[0].given] == ["image", "image"]
+
+
+def test_the_gallery_on_a_phone_scrolls_down_only(site: Site, open_browser: OpenBrowser) -> None:
+    phone = Person(site, open_browser(width=390, height=844, language="zh-TW").new_page())
+    job = site.studio.desk.submit(phone.who, TEXT, {"prompt": "很長的提示詞" * 40})
+    finish(phone, job.job_id)
+    phone.open_tab("作品集")
+
+    expect(pieces(phone)).to_have_count(1)
+    assert phone.page.evaluate("document.documentElement.scrollWidth") == 390
+    pieces(phone).first.get_by_role("button").click()
+    expect(large(phone)).to_contain_text("文字生圖")
+    assert phone.page.evaluate("document.documentElement.scrollWidth") == 390
+    assert large(phone).evaluate("view => view.scrollWidth") <= 390

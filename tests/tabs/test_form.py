@@ -85,8 +85,8 @@ _KINDS: list[tuple[Kind, dict[str, Any], str]] = [
     (Kind.SWITCH, {"default": True}, "checkbox"),
     (Kind.IMAGE, {"bind": ("a.b",)}, "html"),
     (Kind.MASK, {"bind": ("a.b",)}, "html"),
-    (Kind.AUDIO, {"bind": ("a.b",)}, "audio"),
-    (Kind.VIDEO, {"bind": ("a.b",)}, "video"),
+    (Kind.AUDIO, {"bind": ("a.b",)}, "html"),
+    (Kind.VIDEO, {"bind": ("a.b",)}, "html"),
     (Kind.NUMBER, {"min": 0, "max": 1}, "slider"),
 ]
 
@@ -185,12 +185,57 @@ def test_use_again_says_exactly_what_the_job_said() -> None:
 def test_use_again_shows_the_pictures_by_their_own_route() -> None:
     drawn = draw(BLEND)
 
-    changes = by_name(drawn, form.filled(drawn, {"images": ["a.png", "b.png"]}))
+    values = {"images": ["a.png", "b.png"]}
+    changes = by_name(drawn, form.filled(drawn, values, {"b.png": "貓.png"}))
 
-    assert changes["images"] == [
+    assert changes["images"]["value"] == [
         {"ref": "a.png", "url": "inputs/a.png"},
-        {"ref": "b.png", "url": "inputs/b.png"},
+        {"ref": "b.png", "url": "inputs/b.png", "name": "貓.png"},
     ]
+
+
+def test_use_again_brings_a_sound_back() -> None:
+    drawn = draw(CATALOG.tab("virtual_human"))
+
+    changes = by_name(drawn, form.filled(drawn, {"audio": "a.wav"}, {"a.wav": "voice.wav"}))
+
+    assert changes["audio"]["value"] == [
+        {"ref": "a.wav", "url": "inputs/a.wav", "name": "voice.wav"}
+    ]
+    assert changes["portrait"]["value"] == []
+
+
+def test_a_result_joins_the_pictures_of_a_field_as_far_as_there_is_room() -> None:
+    images = BLEND.parameter("images")
+    portrait = CATALOG.tab("virtual_human").parameter("portrait")
+    assert images is not None
+    assert portrait is not None
+    sent = {"job_id": "j", "name": "001.png"}
+
+    assert form.joined(images, [{"ref": "a"}], sent) == [{"ref": "a"}, sent]
+    full = [{"ref": str(n)} for n in range(images.max_count)]
+    assert form.joined(images, full, sent) == [*full[:-1], sent]
+    assert form.joined(portrait, [{"ref": "a"}], sent) == [sent]
+    assert form.joined(images, None, sent) == [sent]
+
+
+@pytest.mark.parametrize("kind", ["image", "video", "audio"])
+def test_every_field_that_takes_a_result_shows_it_once_sent_there(kind: str) -> None:
+    takes = {"image": (Kind.IMAGE, Kind.IMAGES), "video": (Kind.VIDEO,), "audio": (Kind.AUDIO,)}
+    sent = {"job_id": "j", "name": "001.png"}
+    for tab in CATALOG.tabs:
+        drawn = draw(tab)
+        for p in (p for p in tab.parameters if p.type in takes[kind]):
+            changes = by_name(drawn, form.sent_to(drawn, raw(drawn), p.name, sent))
+
+            assert changes[p.name]["value"] == [sent], (tab.name, p.name)
+            assert changes[p.name]["visible"] is True, (tab.name, p.name)
+
+
+def test_a_result_goes_to_the_desk_by_its_job(uploads: Uploads) -> None:
+    sent = {"job_id": "j", "name": "001.png", "url": "thumbnails/j/001.png"}
+
+    assert uploads.file(sent, "images") == {"job_id": "j", "name": "001.png"}
 
 
 def test_a_model_field_keeps_what_it_says_while_that_is_offered() -> None:

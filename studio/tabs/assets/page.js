@@ -207,7 +207,7 @@
     } catch { return held; }
   };
 
-  window.studio = { pictures, keep, restore };
+  window.studio = { pictures, keep, restore, make, language };
   // Gradio's toasts are headed "Error" in every language; page.css puts our words there.
   document.addEventListener("DOMContentLoaded", () => {
     document.documentElement.style.setProperty("--studio-fault", JSON.stringify(spoken().fault));
