@@ -20,7 +20,7 @@ run: $(VENV)/run.done
 
 test: $(VENV)/dev.done
 	@sh .ci/needs tests
-	@$(PY) -m pytest $(ARGS)
+	@$(PY) -m pytest -n 2 --dist loadfile $(ARGS)
 
 plug: $(VENV)/dev.done
 	@sh .ci/needs tests
