@@ -140,7 +140,9 @@ def _drawn(
         "visible": _counts(own, {p.name: p.default for p in start.manifest.parameters}),
     }
     make = _listed if from_servers(shared) else _MAKERS[shared.type]
-    return Field(shared, make(_Draft(own or shared, key, words, choices, common)))
+    # The field that picks among workflows offers all of them; any other starts as the first has it.
+    shown = shared if shared.picks or own is None else own
+    return Field(shared, make(_Draft(shown, key, words, choices, common)))
 
 
 def chips(p: Parameter) -> bool:
@@ -263,7 +265,16 @@ def first_choice(p: Parameter, choices: Choices) -> str:
 
 def _pictures(draft: _Draft) -> Component:
     p = draft.parameter
-    return pictures(p.max_count if p.type is Kind.IMAGES else 1, p.help, **draft.common)
+    room = p.max_count if p.type is Kind.IMAGES else 1
+    return pictures(room, p.help, draws="page.paint.draw" if p.draw else "", **draft.common)
+
+
+def _mask(draft: _Draft) -> Component:
+    """A mask is painted over the picture it must fit, or uploaded."""
+    p = draft.parameter
+    over = f"studio-{draft.key.partition('.')[0]}-{p.same_size_as}" if p.same_size_as else ""
+    draws = "page.paint.mask" if over else ""
+    return pictures(1, p.help, draws=draws, over=over, **draft.common)
 
 
 def _clip(draft: _Draft) -> Component:
@@ -280,7 +291,7 @@ _MAKERS: Final[Mapping[Kind, Callable[[_Draft], Component]]] = {
     Kind.SEED: _seed,
     Kind.IMAGE: _pictures,
     Kind.IMAGES: _pictures,
-    Kind.MASK: _pictures,
+    Kind.MASK: _mask,
     Kind.AUDIO: _clip,
     Kind.VIDEO: _clip,
     Kind.MODEL: _listed,

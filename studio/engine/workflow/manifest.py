@@ -147,7 +147,7 @@ class Parameter(_Part):
 
     For files: `max_seconds` bounds a sound, `same_size_as` names the picture whose size a mask must
     have, and while `inside_first` holds each later picture must still have a pixel when it is
-    scaled to lie inside the first.
+    scaled to lie inside the first. `draw`: the picture may also be drawn on the page.
     """
 
     name: Name
@@ -175,6 +175,7 @@ class Parameter(_Part):
     max_seconds: float | None = Field(default=None, gt=0)
     same_size_as: Name | None = None
     inside_first: When = {}
+    draw: bool = False
 
     @model_validator(mode="after")
     def _fits_its_kind(self) -> Parameter:
@@ -231,6 +232,7 @@ def _misfits(p: Parameter) -> Iterator[tuple[bool, str]]:
         "max_seconds belongs to audio and video",
     )
     yield p.same_size_as is not None and p.type is not Kind.MASK, "same_size_as belongs to a mask"
+    yield p.draw and p.type is not Kind.IMAGE, "draw belongs to an image"
     yield bool(p.inside_first) and p.type is not Kind.IMAGES, "inside_first belongs to images"
     yield any(set(v.choices) != set(p.choices) for v in p.variants), "a variant has other choices"
     yield not set(p.labels) <= set(p.choices), "labels name a choice that is not there"

@@ -19,7 +19,7 @@
   // that a thumbnail is there before the upload ends.
   const shownAt = new Map();
 
-  const pictures = (element, props, watch, upload, facts) => {
+  const pictures = (element, props, watch, upload, facts, trigger) => {
     const words = facts.words[language()] || facts.words.en;
     const fill = (text, values) => text.replace(/\{(\w+)\}/g, (_, name) => values[name]);
     const input = make("input", {
@@ -30,7 +30,35 @@
     let busy = 0;
     let failed = "";
 
-    const set = (value) => { props.value = value; draw(); };
+    // Fields that count only with a picture here hear of it as of any other field's input.
+    const set = (value) => { props.value = value; draw(); setTimeout(() => trigger("input"), 0); };
+    // The picture a mask belongs to: shown in its own field of the same form.
+    const below = () => facts.over && document.querySelector(`#${facts.over} .studio-upload img`);
+    const keyOf = () => { const shown = below(); return shown ? shown.dataset.key : ""; };
+    const paint = async () => {
+      failed = "";
+      const [item] = props.value || [];
+      const shown = facts.over ? below() : null;
+      if (facts.over && !shown) { failed = words.first; draw(); return; }
+      const source = facts.over ? shown.src : item && (shownAt.get(item.path) || item.url);
+      const opened = await window.studioPaint({ words, source, mask: Boolean(facts.over), done: painted });
+      if (!opened) { failed = words.first; draw(); }
+    };
+    const painted = async (file) => {
+      await take([file]);
+      const [item] = props.value || [];
+      if (facts.over && item && item.path) set([{ ...item, layers: [{ path: item.path }], of: keyOf() }]);
+    };
+    if (facts.over) {
+      // A painted mask fits one picture only. After a reload the picture may come a moment later.
+      let seen = false;
+      new MutationObserver(() => {
+        const [item] = props.value || [];
+        const key = keyOf();
+        seen = seen || key !== "";
+        if (seen && item && item.of && item.of !== key) set([]);
+      }).observe(document.querySelector("#studio-tabs"), { childList: true, subtree: true, attributeFilter: ["src"] });
+    }
     const move = (from, to) => {
       const value = [...(props.value || [])];
       if (to < 0 || to >= value.length || from === to) return;
@@ -60,7 +88,8 @@
     };
 
     const tile = (item, index, all) => {
-      const image = make("img", { src: shownAt.get(item.path) || item.url, alt: item.name || "", draggable: false });
+      const key = item.path || item.ref || item.sample || `${item.job_id}/${item.name}`;
+      const image = make("img", { src: shownAt.get(item.path) || item.url, alt: item.name || "", draggable: false, "data-key": key });
       image.addEventListener("error", () => image.replaceWith(make("span", { class: "studio-noshow", text: item.name || "?" })));
       const button = (word, glyph, act, off = false) => make("button", {
         type: "button", title: words[word], "aria-label": `${words[word]} ${index + 1}`, disabled: off, text: glyph,
@@ -74,6 +103,7 @@
             button("later", "›", () => move(index, index + 1), index === all.length - 1),
           ] : []),
           button("remove", "✕", () => set(all.filter((_, i) => i !== index)))));
+      if (item.layers) { figure.dataset.painted = "1"; const shown = below(); if (shown) figure.style.backgroundImage = `url("${shown.src}")`; }
       figure.addEventListener("dragstart", (event) => event.dataTransfer.setData("text/studio-index", String(index)));
       figure.addEventListener("dragover", (event) => event.preventDefault());
       figure.addEventListener("drop", (event) => {
@@ -98,6 +128,7 @@
       const help = make("p", { class: "studio-help", text: facts.help[language()] || facts.help.en || "" });
       box.replaceChildren(input, ...(help.textContent ? [help] : []), ...value.map(tile), ...waiting, add);
       box.dataset.count = String(value.length + busy);
+      if (facts.draws) box.append(make("button", { type: "button", class: "studio-act studio-paint-open", text: `✎ ${words.draw}`, onclick: paint }));
       if (facts.maximum > 1) {
         box.append(make("small", { text: fill(words.count, { n: value.length, max: facts.maximum }) }));
       }
