@@ -1,4 +1,7 @@
-"""Three things to try in each tab, made from its fields: no tab needs examples of its own."""
+"""Three things to try in each tab, made from its fields: no tab needs examples of its own.
+
+A tab whose fields differ in nothing that a glance would tell gets one example: pictures to start.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +18,11 @@ _SAMPLES: Final = ("1.webp", "2.webp", "3.webp")
 
 
 def titles(tab: Tab, language: str) -> list[Example]:
-    """Name the examples of a tab."""
-    return [Example(number, _title(tab, number, language)) for number in range(1, COUNT + 1)]
+    """Name the examples of a tab: none where one cannot start without a file we do not have."""
+    if any(p.required and p.type in (Kind.AUDIO, Kind.VIDEO) for p in _fields(tab)):
+        return []
+    count = COUNT if _written(tab) or _chosen(tab) else 1
+    return [Example(number, _title(tab, number, language)) for number in range(1, count + 1)]
 
 
 def _title(tab: Tab, number: int, language: str) -> str:
@@ -24,7 +30,7 @@ def _title(tab: Tab, number: int, language: str) -> str:
         return texts.text(f"page.example.prompt{number}", language)
     chosen = _chosen(tab)
     if chosen is None:
-        return texts.text("page.example.try", language, n=number)
+        return texts.text("page.example.pictures", language)
     choice = list(chosen.choices)[number % len(chosen.choices)]
     words = texts.local(chosen.labels.get(choice, {}), language) or choice
     return f"{texts.local(chosen.label, language)}: {words}"
@@ -38,21 +44,29 @@ def values(tab: Tab, number: int, language: str) -> Mapping[str, Any]:
         given[written.name] = texts.text(f"page.example.prompt{number}", language)
     elif chosen is not None:
         given[chosen.name] = list(chosen.choices)[number % len(chosen.choices)]
-    for parameter in tab.parameters:
-        if parameter.type is Kind.IMAGES:
-            given[parameter.name] = [_sample(number + i) for i in range(parameter.min_count)]
-        elif parameter.type is Kind.IMAGE and parameter.required:
-            given[parameter.name] = [_sample(number)]
+    pictures = number
+    for parameter in _fields(tab):
+        if parameter.type in (Kind.IMAGE, Kind.IMAGES) and parameter.required:
+            several = parameter.type is Kind.IMAGES
+            count = parameter.min_count if several else 1
+            samples = [_sample(pictures + i) for i in range(count)]
+            given[parameter.name] = samples if several else samples[:1]
+            pictures += count
     return given
 
 
+def _fields(tab: Tab) -> tuple[Parameter, ...]:
+    """Give the fields of the workflow a tab starts with: that is the one an example fills."""
+    return tuple(tab.pick({}).manifest.parameters)
+
+
 def _written(tab: Tab) -> Parameter | None:
-    return next((p for p in tab.parameters if p.type is Kind.TEXT and p.required), None)
+    return next((p for p in _fields(tab) if p.type is Kind.TEXT and p.required), None)
 
 
 def _chosen(tab: Tab) -> Parameter | None:
     """Find the choice that examples differ in: the first with enough to choose from."""
-    plain = (p for p in tab.parameters if p.type is Kind.CHOICE and not p.picks)
+    plain = (p for p in _fields(tab) if p.type is Kind.CHOICE and not p.picks and not p.advanced)
     return next((p for p in plain if len(p.choices) > COUNT), None)
 
 

@@ -349,13 +349,14 @@ def _cancelled(job: Job, language: str) -> str:
 
 def empty(examples: Sequence[Example], language: str) -> str:
     """Draw the card before anything was made: one sentence and things to try."""
+    key = "page.empty" if examples else "page.empty_plain"
     chips = "".join(
         f'<button type="button" class="studio-example" data-act="example"'
         f' data-number="{example.number}">{html.escape(example.title)}</button>'
         for example in examples
     )
     body = (
-        f'<div class="studio-card-note studio-empty"><p>{say("page.empty", language)}</p>'
+        f'<div class="studio-card-note studio-empty"><p>{say(key, language)}</p>'
         f'<div class="studio-examples">{chips}</div></div>'
     )
     return _stage("empty", _canvas(4 / 3, body))
