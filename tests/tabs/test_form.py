@@ -283,6 +283,18 @@ def test_an_upload_keeps_the_name_a_person_gave_it(uploads: Uploads) -> None:
     assert found == [{"path": str(uploads.folder / "1.png"), "orig_name": "貓.png"}]
 
 
+def test_painted_layers_must_be_uploads_too(uploads: Uploads, tmp_path: Path) -> None:
+    (uploads.folder / "mask.png").write_bytes(b"x")
+    (tmp_path / "secret").write_text("secret")
+    mine, other = str(uploads.folder / "mask.png"), str(tmp_path / "secret")
+
+    found = uploads.file({"layers": [{"path": mine}], "path": mine}, "mask")
+
+    assert found == {"layers": [{"path": mine, "orig_name": "mask.png"}]}
+    with pytest.raises(StudioError):
+        uploads.file({"layers": [{"path": mine}, {"path": other}]}, "mask")
+
+
 # --- examples ---
 
 
