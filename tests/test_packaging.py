@@ -357,7 +357,8 @@ def test_requirements_are_what_the_app_imports() -> None:
     }
 
     assert used - required("requirements.txt") - with_others == set()
-    assert required("requirements.txt") - used == set()
+    needed_unseen = {"python-multipart"}  # starlette reads forms with it, where it is there
+    assert required("requirements.txt") - used - needed_unseen == set()
 
 
 def test_every_installed_release_is_in_its_range() -> None:
@@ -483,7 +484,8 @@ def test_every_program_that_a_test_looks_for_is_installed_by_make_test() -> None
         for name in re.findall(r"""which\(["']([\w-]+)["']\)""", path.read_text("utf-8"))
     }
 
-    there = {"mariadb-install-db", "mount"}  # with mariadbd; in every Debian
+    # With mariadbd; in every Debian; an engine cannot be had everywhere, its test says so.
+    there = {"mariadb-install-db", "mount", "docker"}
     assert {name for name in sought - there if name not in read(".ci/needs")} == set()
 
 
