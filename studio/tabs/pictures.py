@@ -27,7 +27,7 @@ _PAINT_WORDS: Final = (
     "first",
 )  # fmt: skip
 _CLIP_WORDS: Final = (
-    "add_audio", "add_video", "hint", "record", "stop", "remove", "uploading", "failed", "length",
+    "add_audio", "add_video", "hint", "record", "stop", "remove", "uploading", "failed",
     "no_microphone", "recording",
 )  # fmt: skip
 _WORDS: Final = ("add", "hint", "remove", "earlier", "later", "uploading", "failed", "count")

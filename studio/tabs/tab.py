@@ -16,9 +16,10 @@ from studio.engine.jobs import Job, News
 from studio.engine.limits import Rate
 from studio.engine.workflow.catalog import Tab
 from studio.errors import StudioError
-from studio.tabs import examples, form, result
-from studio.tabs.asking import Asker, Speaks, asker_of, spoken, told
+from studio.tabs import examples, form, lengths, result
+from studio.tabs.asking import Asker, Speaks, asker_of, in_their_words, spoken, told
 from studio.tabs.follow import Frame, Watches, focus, follow
+from studio.tabs.lengths import Lengths
 from studio.tabs.parts import Parts
 from studio.tabs.pictures import Uploads
 from studio.tabs.words import Words
@@ -54,6 +55,7 @@ class TabPage(Speaks):
         self._words = words
         self._watches = watches
         self._folder = folder
+        self._lengths = Lengths(parts.desk, tab)
 
     # Drawing ------------------------------------------------------------------------------
 
@@ -65,6 +67,7 @@ class TabPage(Speaks):
                 self.hints = self._panel("hints")
                 with gr.Column(elem_classes="studio-fields"):
                     self.form = form.draw(self.tab, self._words, self._choices)
+                self.length = self._panel("length") if self._lengths.asked else None
                 with gr.Row(elem_classes="studio-buttons"):
                     self.generate_button = gr.Button(
                         self._words.page("page.generate"),
@@ -121,6 +124,21 @@ class TabPage(Speaks):
         self.stage.again(self.again, None, fields, **quiet)
         self.stage.example(self.example, None, fields, **quiet)
         self.recent.show(self.show, None, [self.stage, self.recent], **quiet)
+        if self.length is not None:
+            timing: list[Any] = [
+                f.component for f in self.form.fields if f.name in self._lengths.fields
+            ]
+            gr.on(
+                [component.change for component in timing],
+                self.measure,
+                fields,
+                self.length,
+                preprocess=False,
+                trigger_mode="always_last",
+                queue=False,
+                show_progress="hidden",
+                api_visibility="private",
+            )
         for picker in self.form.pickers:
             picked: Any = picker.component
             picked.input(self.adjust, fields, fields, preprocess=False, **quiet)
@@ -143,10 +161,24 @@ class TabPage(Speaks):
 
     def _submit(self, asker: Asker, raw: Sequence[Any]) -> Job:
         self._limits.take(Rate.PAGE, asker.counted)
-        person = asker.person
-        uploads = Uploads(self._folder, lambda ref: self._desk.input_file(person, ref))
-        values = self.form.values(raw, uploads)
-        return self._desk.submit(person, self.tab.name, values)
+        values = self.form.values(raw, self._uploads(asker.person))
+        return self._desk.submit(asker.person, self.tab.name, values)
+
+    def _uploads(self, person: str) -> Uploads:
+        return Uploads(self._folder, lambda ref: self._desk.input_file(person, ref))
+
+    async def measure(self, request: gr.Request, *raw: Any) -> str:
+        """Say how long the given sound is and the film will be, or what is wrong with the file."""
+        asker = self.asker(request)
+        try:
+            return await asyncio.to_thread(self._measured, asker, raw)
+        except StudioError as error:
+            sentence, hint = in_their_words(error, asker.language, self.tab)
+            return lengths.line([f"{sentence} {hint}"], warn=True)
+
+    def _measured(self, asker: Asker, raw: Sequence[Any]) -> str:
+        values = self.form.values(raw, self._uploads(asker.person))
+        return self._lengths.line(asker.person, values, asker.language)
 
     @spoken
     async def retry(self, request: gr.Request, event: gr.EventData) -> list[Any]:

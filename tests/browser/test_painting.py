@@ -1,7 +1,8 @@
-"""Painting a mask over a picture, and drawing a sketch, as a hand does it."""
+"""Painting a mask, drawing a sketch, giving a sound: fields that Gradio has no component for."""
 
 from __future__ import annotations
 
+import wave
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -94,3 +95,20 @@ def test_a_sketch_is_drawn_on_paper(ann: Person) -> None:
     assert drawn.size == (1216, 832)
     assert int(drawn.getpixel((608, 416)) or 0) < 40
     assert drawn.getpixel((608, 700)) == 255
+
+
+def test_a_sound_says_its_length_before_it_runs(ann: Person, tmp_path: Path) -> None:
+    with wave.open(str(tmp_path / "voice.wav"), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(8000)
+        file.writeframes(b"\x10\x20" * 8000 * 3)
+    ann.open_tab("Virtual human")
+    audio = ann.field("audio", "virtual_human")
+    audio.locator("input[type=file]").set_input_files(tmp_path / "voice.wav")
+
+    expect(audio.locator("audio")).to_be_visible()
+    length = ann.part("length", "virtual_human")
+    expect(length).to_contain_text("The video will be 3.0 s long (48 frames at 16 a second)")
+    audio.get_by_role("button", name="Remove").click()
+    expect(length.locator(".studio-hints")).to_be_hidden()
