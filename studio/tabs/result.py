@@ -62,9 +62,17 @@ def thumbnail_url(job: Job, output: Output) -> str:
 # --- what one should know before ---
 
 
-def hints(lacks: Sequence[str], notes: Sequence[str]) -> str:
-    """Draw over a form what will not work now, and below it the lines people must know."""
-    warn = "".join(f'<p class="studio-warn">{html.escape(one)}</p>' for one in lacks)
+def hints(lacks: Sequence[str], notes: Sequence[str], language: str) -> str:
+    """Draw over a form what will not work now, and below it the lines people must know.
+
+    Several lacks are folded: the host opens them, who only makes pictures need not read them.
+    """
+    warn = "".join(f"<p>{html.escape(one)}</p>" for one in lacks)
+    if len(lacks) > 1:
+        words = say("page.lacks", language, n=len(lacks))
+        warn = f'<details class="studio-warn"><summary>{words}</summary>{warn}</details>'
+    elif lacks:
+        warn = f'<div class="studio-warn">{warn}</div>'
     quiet = "".join(f'<p class="studio-quiet">{html.escape(one)}</p>' for one in notes)
     role = ' role="status"' if lacks else ""
     return (

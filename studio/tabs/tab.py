@@ -318,7 +318,7 @@ class TabPage(Speaks):
         """Say what no server can run now, and what people must know of these workflows."""
         told = [texts.local(w.manifest.note, language) for w in self.tab.workflows]
         notes = [note for note in dict.fromkeys(told) if note]
-        return result.hints(self._desk.lack_sentences(self.tab.name, language), notes)
+        return result.hints(self._desk.lack_sentences(self.tab.name, language), notes, language)
 
     async def arrived(self, asker: Asker) -> list[Any]:
         """Give what the tab shows when the page is opened: what runs, else the last result."""

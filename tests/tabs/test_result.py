@@ -249,8 +249,11 @@ def test_a_sound_has_a_player_over_its_waveform() -> None:
 
 
 def test_over_a_form_stands_what_will_not_work_as_text() -> None:
-    drawn = read(result.hints([EVIL], ["Only with consent."]))
+    drawn = read(result.hints([EVIL], ["Only with consent."], "en"))
+    several = read(result.hints([EVIL, "b"], [], "en"))
 
     assert EVIL in drawn.words
     assert "Only with consent." in drawn.words
-    assert "hidden" in dict(read(result.hints([], [])).tags[0][1])
+    assert "details" in [tag for tag, _ in several.tags]
+    assert EVIL in several.words
+    assert "hidden" in dict(read(result.hints([], [], "en")).tags[0][1])
