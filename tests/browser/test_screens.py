@@ -15,6 +15,7 @@ import pytest
 from playwright.sync_api import expect
 
 from studio import build as building
+from studio.texts import local
 from tests.browser.conftest import ARTEFACTS, OpenBrowser
 from tests.browser.person import BLEND, TEXT, Person
 from tests.tabs.site import PROJECT, Site, free_port, served
@@ -80,7 +81,7 @@ def test_the_page_fits_at_every_moment(
     person.sees_result(state="failed")
     camera.take("4-failed")
 
-    person.page.locator("#studio-tabs .tab-container > button").nth(1).click()
+    person.open_tab(local(site.studio.catalog.tab(BLEND).title, language))
     person.field("images", BLEND).locator("input[type=file]").set_input_files(SAMPLES)
     expect(person.field("images", BLEND).locator(".studio-upload img")).to_have_count(3)
     person.press("generate", BLEND)

@@ -94,10 +94,17 @@ def test_leaving_early_cancels_nothing(house: House, practice: PracticeServer) -
 def test_a_cancelled_job_ends_the_following(house: House, practice: PracticeServer) -> None:
     practice.faults.hold("sampler", step=2)
     ordered = house.order(seed="5")
-    practice.wait_for("progress:2")
-    house.studio.desk.cancel(ANN, ordered.job_id)
+    seen: list[Frame] = []
 
-    seen = asyncio.run(frames(house))
+    async def cancel_at_the_first_frame() -> None:
+        desk = house.studio.desk
+        async with aclosing(follow(desk, ANN, "text_to_image", Watch())) as shown:
+            async for frame in shown:
+                if not seen:
+                    await asyncio.to_thread(desk.cancel, ANN, ordered.job_id)
+                seen.append(frame)
+
+    asyncio.run(asyncio.wait_for(cancel_at_the_first_frame(), 20))
 
     assert seen[-1].done
     assert seen[-1].job.state is State.CANCELLED
