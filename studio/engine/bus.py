@@ -114,7 +114,7 @@ class MemoryBus:
                 callback()
             except Exception:
                 # The edge to foreign code: one runner's fault must not deafen the others.
-                log.exception("a cancel callback failed", extra={"job_id": job_id})
+                log.exception("a cancel callback failed", extra={"job": job_id})
 
     def on_cancel(self, job_id: str, callback: Callable[[], None]) -> Callable[[], None]:
         """Call `callback`, from any thread, when the job shall stop. Gives "forget"."""

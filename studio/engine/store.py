@@ -186,7 +186,7 @@ class Store:
         }
         lost = set(old) - known(old.keys()) if old else set()
         for pair in lost:
-            log.info("removing files no row knows", extra={"job_id": pair[0], "fence": pair[1]})
+            log.info("removing files no row knows, of fence %d", pair[1], extra={"job": pair[0]})
             shutil.rmtree(old[pair], ignore_errors=True)
             _remove_empty(old[pair].parent, day)
         return len(lost)
