@@ -25,7 +25,7 @@ from studio.engine.limits import Rate
 from studio.engine.workflow.catalog import Tab
 from studio.engine.workflow.manifest import Kind, Parameter
 from studio.errors import StudioError
-from studio.tabs.asking import Asker, asker_of, told
+from studio.tabs.asking import Asker, asker_of, told_program
 from studio.tabs.follow import news_of
 from studio.tabs.parts import Parts
 from studio.tabs.pictures import Uploads
@@ -105,7 +105,7 @@ class Programs:
                 async for answer in answers:
                     yield answer
         except StudioError as error:
-            raise told(error, asker.language, tab) from error
+            raise told_program(error, asker.language, tab) from error
 
     def _submit(self, asker: Asker, tab: Tab, given: Mapping[str, Any]) -> Job:
         self._parts.limits.take(Rate.PAGE, asker.counted)
@@ -175,7 +175,7 @@ class Programs:
         try:
             return await self._stand(asker, job_id)
         except StudioError as error:
-            raise told(error, asker.language) from error
+            raise told_program(error, asker.language) from error
 
     async def _stand(self, asker: Asker, job_id: str) -> Info:
         job = await asyncio.to_thread(self._desk.job, asker.person, job_id)
@@ -196,7 +196,7 @@ class Programs:
         try:
             return info(await asyncio.to_thread(self._desk.cancel, asker.person, job_id))
         except StudioError as error:
-            raise told(error, asker.language) from error
+            raise told_program(error, asker.language) from error
 
     async def history(self, limit: int = 20, after: str = "", request: gr.Request = None) -> Info:  # type: ignore[assignment]
         """List the caller's ended jobs, newest first, and the key of the next page.
@@ -215,7 +215,7 @@ class Programs:
                 )
             )
         except StudioError as error:
-            raise told(error, asker.language) from error
+            raise told_program(error, asker.language) from error
         return {"jobs": [info(job) for job in page.jobs], "next": page.next or ""}
 
     def _asker(self, request: gr.Request) -> Asker:

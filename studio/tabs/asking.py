@@ -57,14 +57,22 @@ def in_their_words(error: StudioError, language: str, tab: Tab | None = None) ->
 
 
 def told(error: StudioError, language: str, tab: Tab | None = None) -> gr.Error:
-    """Make what Gradio shows, and what a program's client raises, of an error of ours."""
-    sentence, hint = in_their_words(error, language, tab)
+    """Make what the page shows of an error of ours. Gradio shows it as HTML, so it is escaped."""
+    return _error(html.escape(_words(error, language, tab)), error, language)
+
+
+def told_program(error: StudioError, language: str, tab: Tab | None = None) -> gr.Error:
+    """Make what a program's client raises of an error of ours: plain text."""
+    return _error(_words(error, language, tab), error, language)
+
+
+def _words(error: StudioError, language: str, tab: Tab | None) -> str:
+    return " ".join(in_their_words(error, language, tab)).strip()
+
+
+def _error(words: str, error: StudioError, language: str) -> gr.Error:
     log.info("told a person: %s", error)
-    return gr.Error(
-        html.escape(f"{sentence} {hint}".strip()),
-        title=texts.text("page.error.title", language),
-        print_exception=False,
-    )
+    return gr.Error(words, title=texts.text("page.error.title", language), print_exception=False)
 
 
 class Speaks:

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from studio.engine.workflow.binding import span
 from studio.engine.workflow.catalog import Tab
 from studio.engine.workflow.manifest import Kind, Parameter, absent
 from studio.errors import StudioError
@@ -71,7 +72,8 @@ def _lay(
     if not free:
         raise StudioError("field_unknown", field=name, workflow=entry.name)
     if len(items) > len(free):
-        raise StudioError("field_count", field=name, count=len(items), min=0, max=len(free))
+        possible = span(0, len(free))
+        raise StudioError("field_count", field=name, count=len(items), possible=possible)
     given.update(zip(free, items, strict=False))
     if name == "prompts" and entry.parameter("shots") is not None:
         given.setdefault("shots", len(items))  # a list of prompts says how many there are

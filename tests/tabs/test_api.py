@@ -119,6 +119,22 @@ def test_a_fault_of_the_caller_reads_as_a_sentence(client: Client) -> None:
     assert "Traceback" not in str(told.value)
 
 
+def test_a_program_reads_plain_text_and_no_html(client: Client) -> None:
+    with pytest.raises(AppError) as told:
+        client.predict(prompt="a cat", seed="Ann's & <b>", api_name="/text_to_image")
+
+    assert "“Ann's & <b>” is not a seed" in str(told.value)
+
+
+def test_too_few_pictures_are_counted_in_words_that_fit_one(client: Client, tmp_path: Path) -> None:
+    Image.new("RGB", (8, 8)).save(tmp_path / "one.png")
+
+    with pytest.raises(AppError, match=r"Files in “Pictures”: 1\. It takes 2–4\."):
+        client.predict(
+            images=[handle_file(tmp_path / "one.png")], opacity=0.5, api_name="/image_blend"
+        )
+
+
 def test_a_failed_job_raises_what_a_person_would_read(site: Site, client: Client) -> None:
     assert site.practice is not None
     site.practice.faults.fail("sampler", message="tensor 7 of secret/path.py is odd")

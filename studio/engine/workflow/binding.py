@@ -184,6 +184,11 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:_NAMED_AT_MOST]) + (", …" if len(names) > _NAMED_AT_MOST else "")
 
 
+def span(low: int, high: int) -> str:
+    """Write how many there may be, in figures alone: a sentence in any language can hold them."""
+    return str(low) if low == high else f"{low}–{high}"
+
+
 def _base(name: str) -> str:
     return re.split(r"[/\\]", name)[-1]
 
@@ -294,9 +299,8 @@ def _references(p: Parameter, value: object) -> list[str]:
     # An empty place between two pictures would move the later ones up unasked.
     if not all(value) or not p.min_count <= len(value) <= p.max_count:
         count = sum(1 for item in value if item)
-        raise StudioError(
-            "field_count", field=p.name, count=count, min=p.min_count, max=p.max_count
-        )
+        possible = span(p.min_count, p.max_count)
+        raise StudioError("field_count", field=p.name, count=count, possible=possible)
     return list(value)
 
 
