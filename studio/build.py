@@ -131,6 +131,7 @@ def build(settings: Settings, *, pace: Pace | None = None, lease: Lease | None =
         settings.data_dir / "inputs",
         max_bytes=settings.max_upload_mb * MB,
         max_pixels=settings.max_pixels,
+        max_seconds=settings.max_media_minutes * 60.0,
     )
     store = Store(settings.outputs_dir)
     darkroom = Darkroom(store)

@@ -310,6 +310,9 @@ class Settings(BaseSettings):
     max_pixels: int = Field(default=64_000_000, ge=65_536, le=1_000_000_000)
     """Largest picture a person may upload, width times height, in pixels."""
 
+    max_media_minutes: int = Field(default=30, ge=1, le=600)
+    """Longest sound or video a person may upload, in minutes: it is decoded to be measured."""
+
     prompt_max_chars: int = Field(default=1000, ge=1, le=100_000)
     """Longest prompt, in characters."""
 

@@ -79,7 +79,6 @@ _HEAD_BYTES: Final = 512
 _QUICK_PNG: Final = {"compress_level": 1, "compress_type": zlib.Z_RLE}
 _GOOD_JPEG: Final = {"quality": 95, "subsampling": 0}
 _CHUNK_BYTES: Final = 1 << 20
-MAX_SECONDS: Final = 1800.0
 _CAMERAS: Final = frozenset({"JPEG", "MPO", "HEIF"})
 _LARGE_PX: Final = 4_000_000
 _ORIENTATION: Final = 0x0112
@@ -130,7 +129,7 @@ class Media:
     """
 
     def __init__(
-        self, folder: Path, *, max_bytes: int, max_pixels: int, max_seconds: float = MAX_SECONDS
+        self, folder: Path, *, max_bytes: int, max_pixels: int, max_seconds: float = 1800.0
     ) -> None:
         self._folder = folder
         self._max_bytes = max_bytes
