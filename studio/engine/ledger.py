@@ -6,20 +6,19 @@ state and the fence of the claim in its WHERE: a worker that lost its lease writ
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import groupby
 from statistics import median
 from typing import Any, Final
 
-from peewee import JOIN, SQL, Case, IntegrityError, fn
+from peewee import JOIN, SQL, Case, fn
 
 from studio.engine.database import Database
 from studio.engine.jobs import MOVES, Beat, Claim, Failure, Given, Job, NewJob, Output, State
+from studio.engine.orders import Orders
 from studio.engine.records import JobRow, OutputRow
-from studio.engine.words import folded
 from studio.errors import StudioError
 
 MAX_ATTEMPTS: Final = 3
@@ -87,7 +86,7 @@ class Ledger:
         self._db = database
         self._rows = database.tables
         self._now = now or database.now_us
-        self._max_pending = max_pending
+        self._orders = Orders(database, now=self._now, max_pending=max_pending, find=self._get)
         self._max_running = max_running
         self._standing: tuple[int, Mapping[str, _Turn]] = (-_STANDING_US, {})
 
@@ -98,7 +97,7 @@ class Ledger:
 
         Raises `queue_full` when the person has `max_pending` waiting already.
         """
-        job = self._db.tx(lambda: self._create(new))
+        job = self._orders.write(new)
         self._forget_standing()
         return job
 
@@ -368,38 +367,6 @@ class Ledger:
         ]
 
     # Inside a transaction ------------------------------------------------------------------
-
-    def _create(self, new: NewJob) -> Job:
-        now = self._now()
-        self._hold_person(new.person, now)
-        if self._has_room(new.person):
-            try:
-                seq = self._rows.job.insert(**_new_columns(new), created_us=now).execute()
-            except IntegrityError:
-                return self._get(new.job_id, new.person)
-            if words := folded(new.words):
-                self._rows.words.insert(
-                    person=new.person, created_us=now, seq=seq, words=words
-                ).execute()
-            return _fresh(new, now)
-        if self._rows.job.select(SQL("1")).where(self._rows.job.job_id == new.job_id).exists():
-            return self._get(new.job_id, new.person)
-        raise StudioError("queue_full", limit=self._max_pending)
-
-    def _hold_person(self, person: str, now: int) -> None:
-        """Lock the person's row, made when new: two submits at once must not both be the last."""
-        row = self._rows.person
-        held = self._db.for_update(row.select(row.person).where(row.person == person))
-        if not _tuples(held):
-            row.insert(person=person, created_us=now).on_conflict_ignore().execute()
-            _tuples(held)
-
-    def _has_room(self, person: str) -> bool:
-        job = self._rows.job
-        pending = job.select(fn.COUNT(SQL("1"))).where(
-            job.state == State.PENDING, job.person == person
-        )
-        return int(pending.scalar() or 0) < self._max_pending
 
     def _get(self, job_id: str, person: str | None) -> Job:
         row = self._row(job_id, person)
@@ -785,38 +752,6 @@ def _read_page_key(key: str | None) -> tuple[int, int] | None:
         return None
     # Beyond a BIGINT a database would complain; beyond any row it need not be exact.
     return min(int(ended[:19]), 2**62), min(int(seq[:19]), 2**62)
-
-
-def _new_columns(new: NewJob) -> dict[str, object]:
-    return {
-        "job_id": new.job_id,
-        "person": new.person,
-        "tab": new.tab,
-        "workflow": new.workflow,
-        "form": dict(new.values),
-        "seed": new.seed,
-        "inputs": list(new.inputs),
-        "priority": new.priority,
-        "given": [asdict(one) for one in new.given],
-        "state": State.PENDING,
-    }
-
-
-def _fresh(new: NewJob, created_us: int) -> Job:
-    """Give the job just written, as it will be read."""
-    return Job(
-        job_id=new.job_id,
-        person=new.person,
-        tab=new.tab,
-        workflow=new.workflow,
-        values=json.loads(json.dumps(dict(new.values))),
-        state=State.PENDING,
-        seed=new.seed,
-        inputs=new.inputs,
-        priority=new.priority,
-        created_us=created_us,
-        given=new.given,
-    )
 
 
 def _failure_columns(failure: Failure) -> dict[str, object]:
