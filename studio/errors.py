@@ -30,6 +30,7 @@ CODES: Final[dict[str, int]] = {
     "file_too_large": 413,
     "picture_too_large": 413,
     "media_empty": 422,
+    "sound_missing": 422,
     "media_too_long": 422,
     "nothing_painted": 422,
     "file_kind": 422,

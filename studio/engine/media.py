@@ -15,7 +15,7 @@ metadata, since ComfyUI's LoadImage heeds neither profiles nor transparency.
 - where a PNG would be larger than an upload may be: that JPEG too, and noted.
 
 Masks are 8-bit grey PNGs (`masks` says how they are read); for sound see `sounds`; video is kept
-byte by byte. Knows no jobs.
+byte by byte, but what lies on its side is turned upright. Knows no jobs.
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ import hashlib
 import math
 import os
 import re
+import shutil
 import struct
+import tempfile
 import uuid
 import zlib
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
@@ -39,7 +41,7 @@ import av
 import numpy as np
 from PIL import Image, ImageCms
 
-from studio.engine import bare, masks, sounds
+from studio.engine import bare, masks, playable, sounds
 from studio.errors import StudioError
 
 try:
@@ -209,6 +211,10 @@ class Media:
             removed += 1
         return removed
 
+    def forget(self, person: str) -> None:
+        """Take away every file of a person."""
+        shutil.rmtree(self._home(person), ignore_errors=True)
+
     def _home(self, person: str) -> Path:
         # A person's id is not ours to trust as a folder name.
         return self._folder / hashlib.sha256(person.encode()).hexdigest()[:32]
@@ -315,11 +321,15 @@ class Media:
                 ref, size = self._keep(person, sniffed.ext, lambda into: _copy(file, into))
             mime = sniffed.mime
         else:
+            film = facts.kind == "video"
+            write = _write_upright if film else sounds.write_flac
             with self._streaming(name):
                 ref, size = self._keep(
-                    person, "flac", lambda into: sounds.write_flac(source, sniffed.stream, into)
+                    person,
+                    "mp4" if film else "flac",
+                    lambda into: write(source, sniffed.stream, into),
                 )
-            mime = "audio/flac"
+            mime = "video/mp4" if film else "audio/flac"
         return InputFile(
             ref, facts.kind, mime, size, facts.width_px, facts.height_px, name, facts.notes,
             facts.seconds,
@@ -549,6 +559,17 @@ def _foreign(profile: object) -> ImageCms.ImageCmsProfile | None:
 def _copy(source: BinaryIO, into: BinaryIO) -> None:
     while chunk := source.read(_CHUNK_BYTES):
         into.write(chunk)
+
+
+def _write_upright(source: Path, _demuxer: str, into: BinaryIO) -> None:
+    """Write an upright copy of a video; raises ValueError with the reason where none can be."""
+    with tempfile.TemporaryDirectory(prefix="studio-") as folder:
+        made = Path(folder) / "upright.mp4"
+        why = playable.copy_apart(source, made)
+        if why:
+            raise ValueError(why)
+        with made.open("rb") as file:
+            _copy(file, into)
 
 
 def _unwritten(exc: OSError) -> StudioError:

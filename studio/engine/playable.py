@@ -54,10 +54,33 @@ def measure(path: Path) -> tuple[int, int, float]:
             pictures = _pictures(container)
             if pictures is None:
                 return 0, 0, seconds
-            return pictures.width or 0, pictures.height or 0, seconds
+            width, height = shown_size(pictures, turn_of(container, pictures))
+            return width, height, seconds
     except _BROKEN as error:
         log.warning("a kept file cannot be measured: %s: %r", path.name, error)
         return 0, 0, 0.0
+
+
+def turn_of(container: Any, stream: Any) -> int:
+    """Give by how many quarters, against the clock, a video must be turned to be upright: 0 to 3.
+
+    A phone writes that beside the pictures, which lie as the sensor lay. Reads the first picture,
+    and goes back to the start.
+    """
+    first = next(iter(container.decode(stream)), None)
+    container.seek(0)
+    return 0 if first is None else turn(first)
+
+
+def turn(frame: Any) -> int:
+    """Give by how many quarters, against the clock, a decoded picture must be turned: 0 to 3."""
+    return int(round(frame.rotation / 90) % 4)
+
+
+def shown_size(stream: Any, quarters: int) -> tuple[int, int]:
+    """Give width and height of an upright picture of a stream, in pixels; 0 where unknown."""
+    size = (stream.width or 0, stream.height or 0)
+    return (size[1], size[0]) if quarters % 2 else size
 
 
 def plays(path: Path, mime: str) -> bool:
@@ -69,9 +92,10 @@ def plays(path: Path, mime: str) -> bool:
 def copy(source: Path, into: Path) -> None:
     """Write an H.264 MP4 of 4:2:0 that starts at once; streams that are so already are copied.
 
-    Odd sides lose a pixel, since 4:2:0 has none. Raises PyAV's errors.
+    Odd sides lose a pixel, since 4:2:0 has none. What lies on its side is turned upright: not every
+    reader heeds the mark that says so. Raises PyAV's errors.
     """
-    as_they_are = _made_of(source, *_COPIED)
+    as_they_are = _made_of(source, *_COPIED) and not _turned(source)
     faststart = {"movflags": "faststart"}
     with (
         av.open(str(source)) as given,
@@ -86,6 +110,12 @@ def copy(source: Path, into: Path) -> None:
             turns[packet.stream.index](packet)
         for _, _, end in lines:
             end()
+
+
+def _turned(path: Path) -> bool:
+    with av.open(str(path)) as container:
+        stream = _pictures(container)
+        return stream is not None and turn_of(container, stream) != 0
 
 
 def copy_apart(source: Path, into: Path, *, at_most_s: float = ENCODE_AT_MOST_S) -> str:
@@ -205,14 +235,17 @@ def _line(made: Any, stream: Any, as_it_is: bool) -> _Line:
                 untimed.clear()
 
         return stream, pass_on, lambda: None
-    out = _film(made, stream) if stream.type == "video" else made.add_stream("aac")
-    if stream.type == "audio":
+    if stream.type == "video":
+        quarters = turn_of(stream.container, stream)
+        out = _film(made, stream, shown_size(stream, quarters))
+    else:
+        out, quarters = made.add_stream("aac"), 0
         out.codec_context.sample_rate = min(stream.rate, 48_000)
         out.codec_context.layout = "mono" if stream.channels == 1 else "stereo"
 
     def code(packet: Any) -> None:
         for frame in packet.decode():
-            made.mux(out.encode(_fitted(frame, out)))
+            made.mux(out.encode(_fitted(frame, out, quarters)))
 
     return stream, code, lambda: made.mux(out.encode(None))
 
@@ -228,22 +261,29 @@ def _timed(packets: list[Any]) -> list[Any]:
     return [packet for packet in packets if packet.size]
 
 
-def _film(made: Any, stream: Any) -> Any:
+def _film(made: Any, stream: Any, size: tuple[int, int]) -> Any:
     out = made.add_stream("libx264", rate=stream.average_rate or 25)
-    out.width, out.height = stream.width // 2 * 2, stream.height // 2 * 2
+    out.width, out.height = size[0] // 2 * 2, size[1] // 2 * 2
     out.pix_fmt = "yuv420p"
     out.codec_context.time_base = stream.time_base
     out.options = {"preset": "veryfast", "crf": "18", "threads": "2"}
     return out
 
 
-def _fitted(frame: Any, out: Any) -> Any:
+def _fitted(frame: Any, out: Any, quarters: int) -> Any:
     if out.type == "audio":
         return frame
-    fitted = frame.reformat(width=out.width, height=out.height, format="yuv420p")
+    upright = _upright(frame, quarters) if quarters else frame
+    fitted = upright.reformat(width=out.width, height=out.height, format="yuv420p")
     fitted.pts, fitted.time_base = frame.pts, frame.time_base
     fitted.pict_type = 0  # the encoder's own choice, not what the source had
     return fitted
+
+
+def _upright(frame: Any, quarters: int) -> Any:
+    """Turn a picture by so many quarters against the clock."""
+    pixels = np.rot90(frame.to_ndarray(format="rgb24"), k=quarters)
+    return av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
 
 
 def _first_bright(container: Any) -> Image.Image:
@@ -252,7 +292,8 @@ def _first_bright(container: Any) -> Image.Image:
         raise ValueError("no picture in it")
     first = None
     for number, frame in enumerate(container.decode(stream)):
-        picture: Image.Image = frame.to_image()
+        quarters = turn(frame)
+        picture: Image.Image = (_upright(frame, quarters) if quarters else frame).to_image()
         first = first or picture
         if np.asarray(picture.convert("L").resize((16, 16))).mean() > _DARK:
             return picture

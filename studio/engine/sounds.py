@@ -5,6 +5,9 @@ older versions load nothing else surely. WAV, FLAC and MP3 that are so already a
 byte; an MP3 whose header lies about its length, and everything else, becomes FLAC with the same
 sound, at most 48 kHz. More than two channels are mixed to two, and noted.
 
+A video that lies on its side, as phones store it, becomes an upright copy: not every ComfyUI heeds
+the mark that says how to turn it.
+
 A length is never believed from a header: recordings of browsers have none, and that of an MP3 with
 a variable rate is a guess. Of a sound every sample is counted; of a video every packet, and its
 first picture is decoded.
@@ -26,11 +29,13 @@ import av.container
 import av.video.stream
 import numpy as np
 
+from studio.engine import playable
 from studio.errors import StudioError
 
 NOTE_SILENT: Final = "note.sound_silent"
 NOTE_STEREO: Final = "note.sound_stereo"
 NOTE_SOUND_ONLY: Final = "note.sound_only"
+NOTE_UPRIGHT: Final = "note.video_upright"
 
 _PCM: Final = frozenset({"pcm_s16le", "pcm_s24le", "pcm_s32le", "pcm_f32le", "pcm_u8"})
 _KEPT: Final = {"wav": _PCM, "flac": frozenset({"flac"}), "mp3": frozenset({"mp3", "mp3float"})}
@@ -44,6 +49,10 @@ _MOST_SIDE_PX: Final = 16_384
 
 class EmptyStreamError(ValueError):
     """The file is sound in form and holds no picture and no sample."""
+
+
+class NoSoundError(ValueError):
+    """The file is a video without any sound, and its sound was wanted."""
 
 
 class TooLongError(ValueError):
@@ -66,11 +75,13 @@ def facts_of(source: Path, demuxer: str, *, max_seconds: float, sound_only: bool
     """Measure a sound or video file; `sound_only` measures the sound of a video.
 
     The demuxer is named: left to guess, FFmpeg would also follow playlists to other places. Raises
-    `TooLongError`, `EmptyStreamError` and FFmpeg's errors.
+    `TooLongError`, `EmptyStreamError`, `NoSoundError` and FFmpeg's errors.
     """
     with av.open(str(source), format=demuxer) as container:
         pictures = [s for s in container.streams.video if not _cover(s)]
-        if pictures and sound_only and container.streams.audio:
+        if pictures and sound_only:
+            if not container.streams.audio:
+                raise NoSoundError
             facts = _sound(container, demuxer, max_seconds)
             return replace(facts, keep=False, notes=(*facts.notes, NOTE_SOUND_ONLY))
         if pictures:
@@ -148,18 +159,20 @@ def _loudest(frame: av.audio.frame.AudioFrame) -> float:
 def _video(
     container: av.container.InputContainer, stream: av.video.stream.VideoStream, max_seconds: float
 ) -> Facts:
-    width, height = stream.width, stream.height
-    if not 0 < width <= _MOST_SIDE_PX or not 0 < height <= _MOST_SIDE_PX:
+    if not all(0 < side <= _MOST_SIDE_PX for side in (stream.width, stream.height)):
         raise EmptyStreamError
     if _said_s(container) > max_seconds:
         raise TooLongError
-    if next(iter(container.decode(stream)), None) is None:
+    first = next(iter(container.decode(stream)), None)
+    if first is None:
         raise EmptyStreamError
     container.seek(0)
     seconds = length_s(container, stream)
     if seconds > max_seconds:
         raise TooLongError
-    return Facts("video", seconds, width, height)
+    turn = playable.turn(first)
+    width, height = playable.shown_size(stream, turn)
+    return Facts("video", seconds, width, height, not turn, (NOTE_UPRIGHT,) * bool(turn))
 
 
 def length_s(
@@ -197,6 +210,8 @@ def refusal(error: Exception, name: str, max_seconds: float) -> StudioError:
     """Make what `facts_of` raised the error a person reads."""
     if isinstance(error, TooLongError):
         return StudioError("media_too_long", name=name, max_minutes=f"{max_seconds / 60:g}")
+    if isinstance(error, NoSoundError):
+        return StudioError("sound_missing", name=name)
     if isinstance(error, EmptyStreamError):
         return StudioError("media_empty", name=name)
     return StudioError("file_broken", name=name, details=repr(error))

@@ -351,6 +351,18 @@ def test_a_sound_over_the_cap_is_refused_with_its_length(studio: House, tmp_path
     assert (caught.value.field, caught.value.params["max"]) == ("audio", "39.8")
 
 
+def test_a_host_sets_how_long_a_sound_may_be(tmp_path: Path) -> None:
+    write_sound(tmp_path / "speech.wav", 61)
+
+    with (
+        opened(tmp_path, max_media_minutes=1) as house,
+        pytest.raises(StudioError, match="media_too_long") as caught,
+    ):
+        house.studio.desk.upload(ANN, tmp_path / "speech.wav", "speech.wav")
+
+    assert caught.value.params["max_minutes"] == "1"
+
+
 def test_every_workflow_is_run_here() -> None:
     run = {case[0] for case in (*PICTURES.values(), *FILMS.values())}
 

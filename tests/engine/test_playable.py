@@ -19,7 +19,7 @@ from studio.engine.jobs import Output
 from studio.engine.store import Store
 from studio.errors import StudioError
 from studio.texts import has
-from tests.engine.films import film, sound
+from tests.engine.films import film, lay_on_its_side, sound
 
 Keep = Callable[[Path, str, str], Output]
 
@@ -312,3 +312,16 @@ def test_a_broken_film_is_kept_without_measures(store: Store) -> None:
         [output] = draft.keep()
 
     assert (output.kind, output.width_px, output.seconds) == ("video", 0, 0.0)
+
+
+def test_what_lies_on_its_side_is_copied_and_shown_upright(tmp_path: Path) -> None:
+    given = film(tmp_path / "given.mp4", "mp4", "libx264", frames=4)
+    lay_on_its_side(given, 90)
+
+    playable.copy(given, tmp_path / "copy.mp4")
+    playable.poster(given, tmp_path / "poster.webp")
+
+    assert playable.measure(given)[:2] == (48, 64)
+    assert streams(tmp_path / "copy.mp4")[2] == (48, 64)
+    with Image.open(tmp_path / "poster.webp") as poster:
+        assert poster.size == (48, 64)

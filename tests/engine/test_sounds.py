@@ -14,7 +14,7 @@ import pytest
 from studio.engine.media import InputFile, Media
 from studio.errors import StudioError
 from studio.texts import LANGUAGES, explain, has
-from tests.engine.films import film, sound
+from tests.engine.films import film, lay_on_its_side, sound
 
 
 @pytest.fixture
@@ -194,6 +194,41 @@ def test_of_a_video_given_for_a_sound_the_sound_is_taken_and_noted(
 
     assert (file.kind, file.mime, file.notes) == ("audio", "audio/flac", ("note.sound_only",))
     assert decoded(store, file)[2] == pytest.approx(2.0, abs=0.1)
+
+
+@pytest.mark.parametrize("degrees", [90, 180, 270])
+def test_a_phones_video_is_turned_upright_and_the_mark_is_gone(
+    store: Media, tmp_path: Path, degrees: int
+) -> None:
+    given = film(tmp_path / "given.mp4", "mp4", "libx264", frames=4, with_sound="aac")
+    first = first_picture(given)
+    wanted = np.rot90(first, k=-degrees // 90)
+
+    file = store.take("ann", lay_on_its_side(given, degrees), "IMG_0042.MOV")
+
+    with av.open(str(store.path("ann", file.ref))) as made:
+        frame = next(made.decode(video=0))
+        assert frame.rotation == 0
+        assert made.streams.audio
+    assert (file.mime, file.notes) == ("video/mp4", ("note.video_upright",))
+    assert (file.height_px, file.width_px) == wanted.shape[:2]
+    assert np.abs(frame.to_ndarray(format="rgb24").astype(int) - wanted).mean() < 12
+
+
+def first_picture(path: Path) -> np.ndarray:
+    with av.open(str(path)) as container:
+        return next(container.decode(video=0)).to_ndarray(format="rgb24").astype(int)
+
+
+def test_of_a_video_without_sound_no_sound_is_taken_and_it_is_said_so(
+    store: Media, tmp_path: Path
+) -> None:
+    mute = film(tmp_path / "mute.mp4", "mp4", "libx264", frames=4)
+
+    with pytest.raises(StudioError) as caught:
+        store.take_sound("ann", mute, "mute.mp4")
+
+    assert (caught.value.code, caught.value.params["name"]) == ("sound_missing", "mute.mp4")
 
 
 def test_noise_behind_a_right_head_never_escapes_as_a_foreign_error(
