@@ -7,7 +7,8 @@ state and the fence of the claim in its WHERE: a worker that lost its lease writ
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from statistics import median
@@ -17,6 +18,7 @@ from peewee import JOIN, SQL, Case, fn
 
 from studio.engine.database import Database
 from studio.engine.jobs import MOVES, Beat, Claim, Failure, Given, Job, NewJob, Output, State
+from studio.engine.line import Line, Turn
 from studio.engine.orders import Orders
 from studio.engine.records import JobRow, OutputRow
 from studio.errors import StudioError
@@ -40,12 +42,11 @@ def wall_us() -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class _Turn:
-    """How one person stands in the line."""
+class _Standing:
+    """How everybody stood at a moment."""
 
-    waiting: int
-    running: int
-    last_served_us: int
+    at_us: int
+    line: Line
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +70,15 @@ class Ended:
     ended_us: int
 
 
+@dataclass(frozen=True, slots=True)
+class Abandoned:
+    """A prompt that no job's row names any more, and since how long that is so."""
+
+    server: str
+    prompt_id: str
+    age_s: float
+
+
 class Ledger:
     """Creates, claims and moves jobs. Safe in many threads and processes at once.
 
@@ -88,7 +98,7 @@ class Ledger:
         self._now = now or database.now_us
         self._orders = Orders(database, now=self._now, max_pending=max_pending, find=self._get)
         self._max_running = max_running
-        self._standing: tuple[int, Mapping[str, _Turn]] = (-_STANDING_US, {})
+        self._standing: _Standing | None = None
 
     # A person's side -----------------------------------------------------------------------
 
@@ -150,9 +160,8 @@ class Ledger:
     def ahead_of(self, job_id: str) -> int:
         """Tell how many waiting jobs will start before this one; 0 when it is next or waits not.
 
-        Counted as if every running job ended in turn: the k-th waiting job of a person who has r
-        running is level with the (k + r - s)-th of one who has s. Jobs that come later, and jobs
-        of uneven length, change it. How people stand may be half a second old.
+        First the prompts that a ComfyUI has already, then priorities, then turns, as `claim` takes
+        them and `engine.line` foretells. How people stand may be half a second old.
         """
         return self._db.read(lambda: self._ahead_of(job_id))
 
@@ -197,26 +206,15 @@ class Ledger:
 
         A prompt in place of an adopted one that vanished is a new attempt, and counted.
         """
-        job = self._rows.job
-        other = (job.prompt_id != "") & (job.prompt_id != prompt_id)
-        return self._moved(
-            lambda: self._change(
-                claim,
-                attempt=Case(None, [(other, job.attempt + 1)], job.attempt),
-                server=server,
-                prompt_id=prompt_id,
-                client_id=client_id,
-                started_us=self._now(),
-            )
-        )
+        return self._moved(lambda: self._sent(claim, server, prompt_id, client_id))
 
     def complete(self, claim: Claim, outputs: Sequence[Output]) -> bool:
         """Write the outputs and the end together: a person sees the whole result or none."""
         return self._moved(lambda: self._complete(claim, outputs))
 
-    def fail(self, claim: Claim, failure: Failure) -> bool:
-        """End the job with a reason."""
-        return self._moved(lambda: self._end(claim, State.FAILED, **_failure_columns(failure)))
+    def fail(self, claim: Claim, failure: Failure, *, leaves_prompt: bool = False) -> bool:
+        """End the job with a reason. `leaves_prompt`: its prompt may run on, and is abandoned."""
+        return self._moved(lambda: self._fail(claim, failure, leaves_prompt))
 
     def cancelled(self, claim: Claim) -> bool:
         """End the job as cancelled, when its prompt is surely off every ComfyUI."""
@@ -227,11 +225,41 @@ class Ledger:
     ) -> bool:
         """Let another worker have the job, not before `wait_s` seconds.
 
-        `keep_prompt` lets it adopt the prompt; else the next claim begins a new one. `count=False`
+        `keep_prompt` lets it adopt the prompt; else that is abandoned, and the next claim begins a
+        new one. `count=False`
         takes back the attempt (or the adoption) this claim counted. A job whose person wants it
         stopped, and of which nothing is left on a server, is cancelled instead.
         """
         return self._moved(lambda: self._give_back(claim, keep_prompt, count, wait_s))
+
+    def disown(self, claim: Claim, *, server: str, prompt_id: str) -> None:
+        """Abandon a prompt of ours, unless the job's row names it: then its new owner has it.
+
+        For a worker that lost its lease, perhaps between noting the prompt and posting it.
+        """
+        self._db.tx(lambda: self._disown(claim, server, prompt_id))
+
+    def abandoned(self, servers: Collection[str]) -> list[Abandoned]:
+        """List the prompts on these servers that must not run any more, the oldest first."""
+        row = self._rows.abandoned
+        query = row.select(row.server, row.prompt_id, row.since_us).where(
+            row.server.in_(sorted(servers))
+        )
+        found = self._db.read(lambda: _tuples(query.order_by(row.since_us))) if servers else []
+        now = self._now()
+        return [Abandoned(str(s), str(p), (now - int(us)) / 1e6) for s, p, us in found]
+
+    def called_off(self, prompt: Abandoned) -> None:
+        """Forget an abandoned prompt: it surely runs no more."""
+        row = self._rows.abandoned
+        gone = row.delete().where(row.server == prompt.server, row.prompt_id == prompt.prompt_id)
+        self._db.tx(gone.execute)
+
+    def forget_abandoned(self, age_s: float) -> int:
+        """Forget prompts on servers that nobody serves any more, and count them."""
+        row = self._rows.abandoned
+        old = row.delete().where(row.since_us < self._now() - round(age_s * 1e6))
+        return self._db.tx(lambda: int(old.execute()))
 
     def set_priority(self, job_id: str, priority: int) -> Job:
         """Let a waiting job start before all of a lower priority; 0 is everybody's.
@@ -538,7 +566,49 @@ class Ledger:
         runs = job.select().where(job.state == State.PROCESSING, job.person == person)
         return int(runs.count()) < self._max_running
 
+    def _sent(self, claim: Claim, server: str, prompt_id: str, client_id: str) -> bool:
+        job = self._rows.job
+        row = self._row(claim.job.job_id, None, lock=True)
+        other = bool(row.prompt_id) and row.prompt_id != prompt_id
+        ours = self._change(
+            claim,
+            attempt=job.attempt + 1 if other else job.attempt,
+            server=server,
+            prompt_id=prompt_id,
+            client_id=client_id,
+            started_us=self._now(),
+        )
+        if ours and other:
+            self._abandon(row)
+        return ours
+
+    def _disown(self, claim: Claim, server: str, prompt_id: str) -> None:
+        job = self._rows.job
+        owned = job.select(SQL("1")).where(
+            job.job_id == claim.job.job_id, job.prompt_id == prompt_id
+        )
+        if not owned.exists():
+            self._write_off(server, prompt_id)
+
+    def _abandon(self, row: JobRow) -> None:
+        """Note the row's prompt as one that must not run, in the move that makes it so."""
+        if row.prompt_id:
+            self._write_off(str(row.server), str(row.prompt_id))
+
+    def _write_off(self, server: str, prompt_id: str) -> None:
+        row = self._rows.abandoned
+        new = row.insert(server=server, prompt_id=prompt_id, since_us=self._now())
+        new.on_conflict_ignore().execute()
+
+    def _fail(self, claim: Claim, failure: Failure, leaves_prompt: bool) -> bool:
+        row = self._row(claim.job.job_id, None, lock=True)
+        ours = self._end(claim, State.FAILED, **_failure_columns(failure))
+        if ours and leaves_prompt:
+            self._abandon(row)
+        return ours
+
     def _spend(self, row: JobRow) -> None:
+        self._abandon(row)
         job = self._rows.job
         failure = Failure(
             "attempts_spent", {"attempts": str(max(int(row.attempt), int(row.adoptions)))}
@@ -601,8 +671,19 @@ class Ledger:
 
     def _give_back(self, claim: Claim, keep_prompt: bool, count: bool, wait_s: float) -> bool:
         row = self._row(claim.job.job_id, None, lock=True)
-        if row.cancel_wanted and not (keep_prompt and row.prompt_id):
-            return self._end(claim, State.CANCELLED)
+        ended = row.cancel_wanted and not (keep_prompt and row.prompt_id)
+        ours = (
+            self._end(claim, State.CANCELLED)
+            if ended
+            else self._hand_over(claim, row, keep_prompt, count, wait_s)
+        )
+        if ours and not keep_prompt:
+            self._abandon(row)
+        return ours
+
+    def _hand_over(
+        self, claim: Claim, row: JobRow, keep_prompt: bool, count: bool, wait_s: float
+    ) -> bool:
         columns: dict[str, object] = (
             {}
             if keep_prompt
@@ -668,62 +749,55 @@ class Ledger:
     def _ahead_of(self, job_id: str) -> int:
         job = self._rows.job
         row = self._row(job_id, None)
-        if row.state != State.PENDING:
+        if row.state != State.PENDING or row.prompt_id:
             return 0
         waits = job.select().where(job.state == State.PENDING)
+        sooner = (job.due_us < row.due_us) | ((job.due_us == row.due_us) & (job.seq < row.seq))
+        line = self._stand().line
         if row.priority > 0:
-            sooner = (job.priority == row.priority) & (job.seq < row.seq)
-            return int(waits.where((job.priority > row.priority) | sooner).count())
-        before = waits.where(job.person == row.person, job.seq < row.seq)
-        return _ahead(self._people(), str(row.person), int(before.count()))
+            level = (job.priority == row.priority) & sooner
+            before = (job.prompt_id > "") | (job.priority > row.priority) | level
+            return line.urgent_place(int(waits.where(before).count()))
+        mine = waits.where(job.person == row.person, job.prompt_id == "", job.priority <= 0, sooner)
+        return line.place(str(row.person), int(mine.count()))
 
-    def _people(self) -> Mapping[str, _Turn]:
+    def _stand(self) -> _Standing:
         """How everybody stands, read again after half a second or a change of our own."""
-        at, people = self._standing
-        now = self._now()
-        if not 0 <= now - at < _STANDING_US:
-            people = self._read_people()
-            self._standing = (now, people)
-        return people
+        now, held = self._now(), self._standing
+        if held is None or not 0 <= now - held.at_us < _STANDING_US:
+            held = self._standing = self._read_standing(now)
+        return held
 
-    def _read_people(self) -> dict[str, _Turn]:
+    def _read_standing(self, now: int) -> _Standing:
+        """Read who waits and who runs. Prompts without a worker and priorities go before turns."""
         job, who = self._rows.job, self._rows.person
-        counts = (
-            job.select(job.person, job.state, fn.COUNT(SQL("1")))
-            .where(job.state.in_(_OPEN))
-            .group_by(job.person, job.state)
+        waits = job.select(job.person).where(job.state == State.PENDING)
+        left = waits.where(job.prompt_id > "").order_by(job.prompt_id)
+        first = waits.where(job.prompt_id == "", job.priority > 0)
+        first = first.order_by(job.priority.desc(), job.due_us, job.seq)
+        urgent = [str(p) for query in (left, first) for (p,) in _tuples(query)]
+        waiting = _tuples(waits.group_by(job.person).select_extend(fn.COUNT(SQL("1"))))
+        # Counted from an index alone, and the few urgent ones taken off.
+        counts = Counter({str(p): int(n) for p, n in waiting}) - Counter(urgent)
+        known = who.select(who.person, who.last_served_us, who.created_us)
+        found = _tuples(known.where(who.person.in_(sorted(counts)))) if counts else ()
+        runs = job.select(job.person).where(job.state == State.PROCESSING)
+        running = _tuples(runs.order_by(job.started_us == 0, job.started_us, job.seq))
+        line = Line(
+            [Turn(str(p), counts[str(p)], (int(served), int(came))) for p, served, came in found],
+            [str(p) for (p,) in running],
+            urgent=urgent,
+            at_most=self._max_running,
         )
-        open_jobs = {(str(person), str(state)): int(n) for person, state, n in _tuples(counts)}
-        names = {person for person, _ in open_jobs}
-        served = who.select(who.person, who.last_served_us).where(who.person.in_(names))
-        return {
-            str(person): _Turn(
-                waiting=open_jobs.get((str(person), State.PENDING), 0),
-                running=open_jobs.get((str(person), State.PROCESSING), 0),
-                last_served_us=int(served_us),
-            )
-            for person, served_us in (_tuples(served) if names else ())
-        }
+        return _Standing(now, line)
 
     def _forget_standing(self) -> None:
-        self._standing = (-_STANDING_US, {})
+        self._standing = None
 
     def _moved(self, work: Callable[[], bool]) -> bool:
         moved = self._db.tx(work)
         self._forget_standing()
         return moved
-
-
-def _ahead(people: Mapping[str, _Turn], person: str, own_before: int) -> int:
-    """Count the waiting jobs that start before the `own_before`-th (from 0) of `person`."""
-    me = people.get(person, _Turn(0, 0, 0))
-    level = own_before + me.running
-    others = 0
-    for name, turn in people.items():
-        if name != person:
-            first = (turn.last_served_us, name) < (me.last_served_us, person)
-            others += min(max(level - turn.running + first, 0), turn.waiting)
-    return own_before + others
 
 
 def _tuples(query: Any) -> list[tuple[Any, ...]]:

@@ -88,7 +88,10 @@ class OutputRow(pw.Model):
 
 
 class WorkerRow(pw.Model):
-    """A process that runs jobs, as it last told. `servers` is what it says of its ComfyUIs."""
+    """A process that runs jobs, as it last told. `servers` is what it says of its ComfyUIs.
+
+    `secret_mark` is the same for all who have the same STUDIO_SECRET.
+    """
 
     worker = pw.CharField(max_length=255, primary_key=True)
     host = pw.CharField(max_length=255)
@@ -98,6 +101,23 @@ class WorkerRow(pw.Model):
     places = pw.IntegerField()
     running = pw.IntegerField()
     servers = pw.JSONField()
+    secret_mark = pw.CharField(max_length=16, default="")
+
+
+class StockRow(pw.Model):
+    """What a ComfyUI has, as JSON, under the digest of it; `seen_us`: when it was last told."""
+
+    digest = pw.CharField(max_length=64, primary_key=True)
+    told = LongText()
+    seen_us = pw.BigIntegerField()
+
+
+class AbandonedRow(pw.Model):
+    """A prompt that no job's row names any more: on its server it must not run."""
+
+    server = pw.CharField(max_length=255)
+    prompt_id = pw.CharField(max_length=64)
+    since_us = pw.BigIntegerField()
 
 
 class ChoreRow(pw.Model):
@@ -117,6 +137,8 @@ class Tables:
     words: type[WordsRow]
     chore: type[ChoreRow]
     worker: type[WorkerRow]
+    stock: type[StockRow]
+    abandoned: type[AbandonedRow]
 
 
 def tables(database: pw.Database) -> Tables:
@@ -147,5 +169,23 @@ def tables(database: pw.Database) -> Tables:
         class Meta:
             table_name = "worker"
 
-    database.bind([Person, Job, Output, Words, Chore, Worker])
-    return Tables(person=Person, job=Job, output=Output, words=Words, chore=Chore, worker=Worker)
+    class Stock(StockRow):
+        class Meta:
+            table_name = "stock"
+
+    class Abandoned(AbandonedRow):
+        class Meta:
+            table_name = "abandoned"
+            primary_key = pw.CompositeKey("server", "prompt_id")
+
+    database.bind([Person, Job, Output, Words, Chore, Worker, Stock, Abandoned])
+    return Tables(
+        person=Person,
+        job=Job,
+        output=Output,
+        words=Words,
+        chore=Chore,
+        worker=Worker,
+        stock=Stock,
+        abandoned=Abandoned,
+    )

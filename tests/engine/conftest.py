@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import uuid
 from collections.abc import Callable, Iterator
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -76,10 +77,9 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Databas
         opened.close()
         return
     shared: Database = request.getfixturevalue("mariadb_tables")
-    rows = shared.tables
     yield shared
-    for table in (rows.job, rows.output, rows.words, rows.person, rows.chore, rows.worker):
-        shared.tx(table.delete().execute)
+    for field in fields(shared.tables):
+        shared.tx(getattr(shared.tables, field.name).delete().execute)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -173,14 +173,8 @@ class TestMigrations:
         assert ledger.create(replace(NEW, job_id="new")).job_id == "new"
 
     def test_the_models_are_the_tables(self, database: Database) -> None:
-        for model in (
-            database.tables.person,
-            database.tables.job,
-            database.tables.output,
-            database.tables.words,
-            database.tables.chore,
-            database.tables.worker,
-        ):
+        for field in fields(database.tables):
+            model = getattr(database.tables, field.name)
             table = model._meta.table_name
             found = database.read(lambda name=table: database.peewee.get_columns(name))  # type: ignore[misc]
 

@@ -339,6 +339,52 @@ class TestLine:
 
         assert [told[place] for place in range(14)] == kept
 
+    @pytest.mark.parametrize("at_most", [0, 1], ids=["any", "one at once"])
+    @pytest.mark.parametrize("seed", range(3))
+    def test_with_several_slots_and_priorities_the_place_told_is_kept(
+        self,
+        database: Database,
+        clock: Any,
+        new_job: Callable[..., NewJob],
+        make_output: Callable[[int], Output],
+        seed: int,
+        at_most: int,
+    ) -> None:
+        ledger = Ledger(database, now=clock, max_pending=50, max_running=at_most)
+        rng = random.Random(seed)  # noqa: S311  no secret
+        for _ in range(9):
+            ledger.create(new_job(rng.choice("abcd")))
+        slots = [claim for _ in range(3) if (claim := ledger.claim("w")) is not None]
+        for claim in slots:
+            assert ledger.sent(claim, server="s", prompt_id=claim.job.job_id)
+        rest = [ledger.create(new_job(rng.choice("abcd"))) for _ in range(12)]
+        for job in rng.sample(rest, 3):
+            ledger.set_priority(job.job_id, rng.choice([1, 2]))
+        waiting = [job for one in "abcd" for job in ledger.running(one) if not job.prompt_id]
+
+        told = {ledger.ahead_of(job.job_id): job.job_id for job in waiting}
+        kept = []
+        while len(kept) < len(waiting):
+            done = slots.pop(0)
+            ledger.complete(done, [make_output(0)])
+            while len(slots) < 3 and (claim := ledger.claim("w")) is not None:
+                assert ledger.sent(claim, server="s", prompt_id=claim.job.job_id)
+                slots.append(claim)
+                kept.append(claim.job.job_id)
+
+        assert [told.get(place) for place in range(len(waiting))] == kept
+
+    def test_a_prompt_that_lost_its_worker_goes_before_everybodys_turn(
+        self, ledger: Ledger, new_job: Callable[..., NewJob]
+    ) -> None:
+        ledger.create(new_job("anna"))
+        claim = claimed(ledger)
+        assert ledger.sent(claim, server="s", prompt_id="p")
+        later = ledger.create(new_job("ben"))
+        ledger.give_back(claim, keep_prompt=True, count=False)
+
+        assert (ledger.ahead_of(claim.job.job_id), ledger.ahead_of(later.job_id)) == (0, 1)
+
     def test_a_running_or_ended_job_has_nobody_ahead(
         self, ledger: Ledger, new_job: Callable[..., NewJob]
     ) -> None:
