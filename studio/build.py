@@ -29,6 +29,7 @@ from studio.engine.ledger import Ledger
 from studio.engine.limits import Limits, Rate
 from studio.engine.live import Live
 from studio.engine.media import Media
+from studio.engine.outside import Outside
 from studio.engine.roster import Roster, name_of_this_process
 from studio.engine.runner import Lease, Runner
 from studio.engine.sole import SoleUse
@@ -60,6 +61,7 @@ class Studio:
     bus: Bus
     media: Media
     store: Store
+    outside: Outside
     darkroom: Darkroom
     fleet: Fleet
     stocks: Stocks
@@ -94,6 +96,7 @@ class Studio:
         """Let jobs end for so many seconds, hand over those that still run, close everything."""
         if grace_s:
             self.doorbell.stop(grace_s)
+        self.outside.stop()
         self.runner.stop()
         self.doorbell.stop(grace_s=5)
         self.darkroom.stop()
@@ -134,6 +137,7 @@ def build(settings: Settings, *, pace: Pace | None = None, lease: Lease | None =
         max_seconds=settings.max_media_minutes * 60.0,
     )
     store = Store(settings.outputs_dir)
+    outside = Outside(allowed=settings.outside_hosts, house=_house(settings))
     darkroom = Darkroom(store)
     port = None if settings.comfy_urls else _free_port()
     practice = None if port is None else _practice(settings, catalog, port)
@@ -191,6 +195,7 @@ def build(settings: Settings, *, pace: Pace | None = None, lease: Lease | None =
         floor=floor,
         lags=lags,
         prompt_max_chars=settings.prompt_max_chars,
+        outside=outside if settings.studio_fetch_urls else None,
     )
     for broken in catalog.broken:
         log.warning("workflow left out: %s", broken.error())
@@ -203,6 +208,7 @@ def build(settings: Settings, *, pace: Pace | None = None, lease: Lease | None =
         bus=bus,
         media=media,
         store=store,
+        outside=outside,
         darkroom=darkroom,
         fleet=fleet,
         stocks=stocks,
@@ -227,6 +233,12 @@ def _limits(settings: Settings) -> Limits:
         Rate.GUEST: settings.rate_guest,
     }
     return Limits(rates, settings.redis_url)
+
+
+def _house(settings: Settings) -> list[str]:
+    """Name the hosts of our own servers, which nobody may reach through us."""
+    urls = (*settings.comfy_urls, settings.database_url, settings.redis_url)
+    return [host for url in urls if (host := urlsplit(url).hostname)]
 
 
 def _sole_use(database_url: str) -> SoleUse | None:

@@ -35,6 +35,8 @@ CODES: Final[dict[str, int]] = {
     "nothing_painted": 422,
     "file_kind": 422,
     "file_unknown": 404,
+    "url_refused": 422,
+    "urls_off": 422,
     # what is not there, or not theirs: the same answer for both
     "workflow_unknown": 404,
     "job_unknown": 404,

@@ -57,6 +57,7 @@ _REDIS: Final = (
     "unset, or redis://:PASSWORD@HOST:PORT/NUMBER (rediss:// for TLS) without anything behind it"
 )
 _PROXIES: Final = "addresses or networks like 10.0.0.0/8, separated by commas"
+_HOSTS: Final = "hosts like hooks.internal or 10.0.0.5:8443, separated by commas"
 _ORIGINS: Final = "origins like https://example.com, without a path, separated by commas"
 _NO_ACCOUNTS: Final = "unset (this version has no accounts; each browser is a guest of its own)"
 
@@ -127,6 +128,20 @@ def _origins(value: object) -> object:
     return tuple(origin.geturl() for origin in found)
 
 
+def _hosts(value: object) -> object:
+    try:
+        found = [urlsplit(f"//{part.lower()}") for part in _listed(value)]
+        ports = [host.port for host in found]
+    except ValueError as exc:
+        raise _refuse(_HOSTS) from exc
+    for host in found:
+        if not host.hostname or host.path or host.query or host.fragment or "@" in host.netloc:
+            raise _refuse(_HOSTS)
+        if any(mark.isspace() or mark == "*" for mark in host.netloc) or 0 in ports:
+            raise _refuse(_HOSTS)
+    return tuple(host.netloc for host in found)
+
+
 def _headers(value: object) -> object:
     try:
         found = json.loads(value) if isinstance(value, str) else value
@@ -180,6 +195,7 @@ def _folder(value: Path) -> Path:
 Addresses = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_addresses)]
 Headers = Annotated[dict[str, dict[str, str]], NoDecode, BeforeValidator(_headers)]
 Proxies = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_proxies)]
+Hosts = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_hosts)]
 Origins = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_origins)]
 Folder = Annotated[Path, AfterValidator(_folder)]
 
@@ -234,6 +250,13 @@ class Settings(BaseSettings):
 
     cors_origins: Origins = ()
     """Other sites whose pages may call the API, with a token."""
+
+    studio_fetch_urls: bool = True
+    """Whether programs may name files by their public http or https address, to be fetched."""
+
+    outside_hosts: Hosts = ()
+    """Hosts in a private network that persons may name in such addresses, comma separated, each
+    with its port or for every port. All others must be public."""
 
     studio_language: Literal["en", "zh-TW"] = "en"
     """Language for browsers that ask for neither English nor Chinese."""

@@ -28,6 +28,7 @@ from studio.engine.intake import Intake
 from studio.engine.jobs import Given, Job, NewJob, News, Output, State
 from studio.engine.ledger import Ledger
 from studio.engine.media import InputFile, Media
+from studio.engine.outside import Outside
 from studio.engine.reporter import SEQ_PER_ATTEMPT
 from studio.engine.roster import Roster, Worker
 from studio.engine.stocks import ServerReport, Stocks
@@ -137,6 +138,7 @@ class Desk:
         floor: DiskFloor,
         lags: Histogram,
         prompt_max_chars: int,
+        outside: Outside | None = None,
         rng: random.Random | None = None,
         new_id: Callable[[], str] = lambda: str(uuid.uuid4()),
     ) -> None:
@@ -149,7 +151,7 @@ class Desk:
         self._store = store
         self._history = history
         self._darkroom = darkroom
-        self._intake = Intake(media, self.output_file)
+        self._intake = Intake(media, self.output_file, outside)
         self._doorbell = doorbell
         self._roster = roster
         self._pulse = pulse

@@ -42,6 +42,7 @@ import numpy as np
 from PIL import Image, ImageCms
 
 from studio.engine import bare, masks, playable, sounds
+from studio.engine.disk import FolderSizes
 from studio.errors import StudioError
 
 try:
@@ -137,6 +138,12 @@ class Media:
         self._max_bytes = max_bytes
         self._max_pixels = max_pixels
         self._max_seconds = max_seconds
+        self._sizes = FolderSizes()
+
+    @property
+    def max_bytes(self) -> int:
+        """Give the size of the largest file that is taken."""
+        return self._max_bytes
 
     def take(self, person: str, source: Path, original_name: str) -> InputFile:
         """Check, make plain and store a file; the same content is stored once.
@@ -193,6 +200,10 @@ class Media:
     def has(self, person: str, ref: str) -> bool:
         """Tell whether a file of this person is still stored."""
         return bool(_REF.fullmatch(ref)) and (self._home(person) / ref).is_file()
+
+    def held_bytes(self, person: str) -> int:
+        """Give how much this person's stored files take."""
+        return self._sizes.bytes_in(self._home(person))
 
     def open(self, person: str, ref: str) -> BinaryIO:
         """Open a stored file of this person for reading, or raise `file_unknown`."""

@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Final, cast
 
+import anyio
 import anyio.to_thread
 from fastapi import APIRouter, Depends, Header, Query
 from fastapi.exceptions import RequestValidationError
@@ -52,11 +53,14 @@ from studio.web.schemas import (
     order_schema,
     workflow_view,
 )
-from studio.web.sending import values_of
+from studio.web.sending import names_address, values_of
 
 PAGE_AT_MOST: Final = 100
 SKIP_AT_MOST: Final = 10_000
 KEY_CHARS: Final = 200
+FETCHING_AT_ONCE: Final = 8
+"""Orders that fetch files elsewhere, which may take long: they leave the other threads alone."""
+
 _BEAT_EVERY: Final = 10
 """Of so many seconds without news, one comment: no proxy takes the stream for dead."""
 
@@ -121,6 +125,7 @@ class Rest:
         self._limits = limits
         self._catalog = catalog
         self._default = default
+        self._fetching = anyio.CapacityLimiter(FETCHING_AT_ONCE)
 
     async def caller(self, request: Request) -> Caller:
         """Read who asks, or raise `person_unknown`."""
@@ -151,7 +156,10 @@ class Rest:
         name = body.get("workflow")
         if not isinstance(name, str) or not name:
             raise StudioError("field_required", field="workflow")
-        return await anyio.to_thread.run_sync(self._order, caller.person, name, body, key)
+        lane = self._fetching if names_address(body) else None
+        return await anyio.to_thread.run_sync(
+            self._order, caller.person, name, body, key, limiter=lane
+        )
 
     def _order(self, person: str, name: str, body: Mapping[str, Any], key: str | None) -> Accepted:
         entry = self._catalog.entry(name)

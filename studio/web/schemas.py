@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field
 
 from studio import texts
 from studio.engine.jobs import Given, Job, News, Output, State
+from studio.engine.outside import URL_CHARS
 from studio.engine.stocks import ServerReport
 from studio.engine.workflow.binding import Workflow
 from studio.engine.workflow.catalog import Catalog, Tab
@@ -324,7 +325,8 @@ def parameter_view(p: Parameter, language: str) -> ParameterView:
 # --- the schema of an order ----------------------------------------------------------------------
 
 FILE_SCHEMA: Final[dict[str, Any]] = {
-    "description": "base64 text, a data: URI, the `filename` of an upload, or a result of yours",
+    "description": "base64 text, a data: URI, the `filename` of an upload, a result of yours, or a"
+    " public http or https address",
     "anyOf": [
         {"type": "string", "minLength": 1},
         {
@@ -341,6 +343,14 @@ FILE_SCHEMA: Final[dict[str, Any]] = {
             "type": "object",
             "required": ["upload"],
             "properties": {"upload": {"type": "string"}, "name": {"type": "string"}},
+        },
+        {
+            "type": "object",
+            "required": ["url"],
+            "properties": {
+                "url": {"type": "string", "maxLength": URL_CHARS},
+                "name": {"type": "string"},
+            },
         },
     ],
 }

@@ -1,7 +1,7 @@
 """What a program sends, as the desk takes it: parameters by name, files in each way they come.
 
-A file is base64 text, a `data:` URI, the id of an upload, or an output of an own job. Never a path
-of this machine, and never an address to fetch.
+A file is base64 text, a `data:` URI, the id of an upload, an output of an own job, or an address
+elsewhere. Never a path of this machine.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ REF: Final = re.compile(r"[0-9a-f]{64}\.[a-z0-9]{2,4}")
 
 NOT_PARAMETERS: Final = ("workflow", "values")
 _DATA: Final = re.compile(r"data:([^,;]*)((?:;[^,;]*)*),", re.IGNORECASE)
+_ADDRESS: Final = re.compile(r"https?://", re.IGNORECASE)
 _SLICE_CHARS: Final = 4 * (1 << 18)
 
 
@@ -119,11 +120,17 @@ class _Writer:
         for key in ("upload", "filename", "ref", "data"):
             if isinstance(value.get(key), str):
                 return self._text(name, value[key], str(called or value.get("original_name") or ""))
+        if isinstance(value.get("url"), str) and not _DATA.match(value["url"][:1000]):
+            return _elsewhere(value["url"], str(called or ""))
+        if isinstance(value.get("url"), str):
+            return self._text(name, value["url"], str(called or ""))
         raise StudioError("field_wrong_type", field=name, type="file")
 
     def _text(self, name: str, text: str, called: str) -> dict[str, Any]:
         if REF.fullmatch(text):
             return {"ref": text} | ({"name": called} if called else {})
+        if _ADDRESS.match(text):
+            return _elsewhere(text, called)
         self._count += 1
         path = self._folder / str(self._count)
         shown = called or f"{name} {self._count}"
@@ -131,6 +138,19 @@ class _Writer:
             for part in _decoded(text, shown, name):
                 file.write(part)
         return {"path": str(path), "orig_name": shown}
+
+
+def _elsewhere(url: str, called: str) -> dict[str, Any]:
+    return {"url": url} | ({"name": called} if called else {})
+
+
+def names_address(sent: Any) -> bool:
+    """Tell whether an order may hold an address, to look at which takes its time."""
+    if isinstance(sent, str):
+        return _ADDRESS.match(sent) is not None
+    if isinstance(sent, Mapping):
+        return any(names_address(one) for one in sent.values())
+    return isinstance(sent, list) and any(names_address(one) for one in sent)
 
 
 def _decoded(text: str, shown: str, field: str) -> Iterator[bytes]:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import struct
+import tempfile
+import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +17,7 @@ from studio.engine.intake import Intake, Taken
 from studio.engine.media import Media
 from studio.engine.workflow.manifest import Manifest
 from studio.errors import StudioError
+from tests.elsewhere import Elsewhere, serving_files
 from tests.engine.films import film, sound
 
 LABEL = {"en": "x"}
@@ -220,3 +225,88 @@ def test_of_a_canvas_the_whole_drawing_is_the_picture(intake: Intake, tmp_path: 
     assert given.notes == ("note.transparency_white",)
     empty = {"background": None, "layers": [], "composite": None}
     assert refused(intake, picture=empty).code == "nothing_painted"
+
+
+# --- files elsewhere ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def elsewhere(picture: Path) -> Iterator[Elsewhere]:
+    """A place outside with a picture, a text that is called one, and a bomb of a picture."""
+    with serving_files(
+        {
+            "/cat.png": picture.read_bytes(),
+            "/text.png": b"<html>inner words</html>",
+            "/bomb.png": png_of(30_000, 30_000),
+            "/big.png": b"x" * 20_000_001,
+        }
+    ) as there:
+        yield there
+
+
+def test_a_file_is_fetched_from_an_address_and_called_as_there(
+    media: Media, elsewhere: Elsewhere
+) -> None:
+    intake = Intake(media, no_result, elsewhere.outside)
+
+    [given] = take(intake, picture={"url": elsewhere.url("/cat.png")}).given
+    [named] = take(intake, picture={"url": elsewhere.url("/cat.png"), "name": "Tom"}).given
+
+    assert (given.name, given.width_px, given.height_px) == ("cat.png", 80, 40)
+    assert (named.name, named.ref) == ("Tom", given.ref)
+
+
+@pytest.mark.parametrize(
+    ("path", "code"),
+    [
+        ("/text.png", "file_type_unsupported"),
+        ("/bomb.png", "picture_too_large"),
+        ("/big.png", "file_too_large"),
+        ("/gone.png", "url_refused"),
+    ],
+)
+def test_what_is_no_usable_picture_elsewhere_is_refused_and_not_echoed(
+    media: Media, elsewhere: Elsewhere, path: str, code: str
+) -> None:
+    error = refused(
+        Intake(media, no_result, elsewhere.outside), picture={"url": elsewhere.url(path)}
+    )
+
+    assert (error.code, error.field) == (code, "picture")
+    assert "inner words" not in str(error)
+
+
+def test_addresses_are_refused_where_the_host_does_not_want_them(intake: Intake) -> None:
+    error = refused(intake, picture={"url": "http://93.184.215.14/"})
+
+    assert (error.code, error.field) == ("urls_off", "picture")
+
+
+def test_nothing_fetched_is_left_in_the_temporary_folder(
+    media: Media, elsewhere: Elsewhere, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
+    intake = Intake(media, no_result, elsewhere.outside)
+
+    take(intake, picture={"url": elsewhere.url("/cat.png")})
+    refused(intake, pictures=[{"url": elsewhere.url(path)} for path in ("/cat.png", "/text.png")])
+
+    assert list(scratch.iterdir()) == []
+    assert elsewhere.asked == ["/cat.png", "/cat.png", "/text.png"]
+
+
+def no_result(person: str, job_id: str, name: str) -> Path:
+    raise StudioError("job_unknown", job_id=job_id)
+
+
+def png_of(width: int, height: int) -> bytes:
+    """The head of a picture of any size: enough to say how large it would be."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        check = struct.pack(">I", zlib.crc32(kind + data))
+        return struct.pack(">I", len(data)) + kind + data + check
+
+    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", b"") + chunk(b"IEND", b"")

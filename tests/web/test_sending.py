@@ -11,7 +11,7 @@ import pytest
 from studio.engine.workflow.catalog import load
 from studio.errors import StudioError
 from studio.settings import PROJECT
-from studio.web.sending import values_of
+from studio.web.sending import names_address, values_of
 
 CATALOG = load(PROJECT / "workflows")
 WAV = b"RIFF and so on"
@@ -84,3 +84,40 @@ def test_more_pictures_than_fields_are_refused(tmp_path: Path) -> None:
 def test_pictures_for_a_workflow_that_takes_none_are_refused(tmp_path: Path) -> None:
     with pytest.raises(StudioError, match="field_unknown"):
         sent(tmp_path, "text_to_image", images=["aaaa"])
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        "https://example.com/a.png",
+        {"url": "https://example.com/a.png"},
+        "HTTPS://example.com/a.png",
+    ],
+)
+def test_an_address_is_named_and_not_fetched_here(tmp_path: Path, file: Any) -> None:
+    values = sent(tmp_path, "face_swap", face=file)
+
+    assert values["face"]["url"].lower() == "https://example.com/a.png"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_data_under_url_is_data(tmp_path: Path) -> None:
+    values = sent(
+        tmp_path, "face_swap", face={"url": "data:image/png;base64,b25l", "name": "a.png"}
+    )
+
+    assert content(values["face"]) == b"one"
+    assert values["face"]["orig_name"] == "a.png"
+
+
+@pytest.mark.parametrize(
+    ("body", "so"),
+    [
+        ({"prompt": "a cat"}, False),
+        ({"image": "aGk="}, False),
+        ({"image": "https://example.com/"}, True),
+        ({"values": {"images": [{"upload": "x"}, {"url": "http://example.com/"}]}}, True),
+    ],
+)
+def test_an_order_that_names_an_address_is_told_from_others(body: Any, so: bool) -> None:
+    assert names_address(body) is so
