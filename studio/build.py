@@ -30,8 +30,10 @@ from studio.engine.limits import Limits, Rate
 from studio.engine.live import Live
 from studio.engine.media import Media
 from studio.engine.outside import Outside
+from studio.engine.quota import Quota
 from studio.engine.roster import Roster, name_of_this_process
 from studio.engine.runner import Lease, Runner
+from studio.engine.shares import Shares
 from studio.engine.sole import SoleUse
 from studio.engine.stocks import Stocks
 from studio.engine.store import Store
@@ -70,6 +72,7 @@ class Studio:
     roster: Roster
     live: Live
     desk: Desk
+    shares: Shares
     guests: Guests
     limits: Limits
     practice: PracticeServer | None
@@ -193,10 +196,20 @@ def build(settings: Settings, *, pace: Pace | None = None, lease: Lease | None =
         roster=roster,
         pulse=Pulse(desks, fleet, roster, floor, workflows=catalog.workflows.keys(), lags=lags),
         floor=floor,
+        quota=Quota(hurried, media, settings.quota_mb * MB),
         lags=lags,
         prompt_max_chars=settings.prompt_max_chars,
         outside=outside if settings.studio_fetch_urls else None,
     )
+    shares = Shares(
+        hurried,
+        desks,
+        darkroom,
+        secret,
+        days=settings.share_days,
+        max_days=settings.share_max_days,
+    )
+    doorbell.add_chore("links", DAY_S, shares.sweep)
     for broken in catalog.broken:
         log.warning("workflow left out: %s", broken.error())
     return Studio(
@@ -217,6 +230,7 @@ def build(settings: Settings, *, pace: Pace | None = None, lease: Lease | None =
         doorbell=doorbell,
         roster=roster,
         desk=desk,
+        shares=shares,
         guests=Guests(secret),
         limits=_limits(settings),
         practice=practice,

@@ -74,6 +74,10 @@ CODES: Final[dict[str, int]] = {
     "job_ended": 409,
     "job_not_ended": 409,
     "too_many_at_once": 422,
+    # what is shared, and how much one may keep
+    "share_unknown": 404,
+    "share_unsupported": 422,
+    "quota_full": 409,
     "disk_full": 503,
     "database_away": 503,
     "settings_invalid": 500,

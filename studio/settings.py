@@ -327,6 +327,15 @@ class Settings(BaseSettings):
     output_days: int = Field(default=30, ge=0, le=36_500)
     """Days after which an ended job goes, with its files, unless it is a favourite. 0 = never."""
 
+    quota_mb: int = Field(default=20_000, ge=0, le=100_000_000)
+    """Disk space that one person's results and uploads may take, in MB. 0 = no limit."""
+
+    share_max_days: int = Field(default=90, ge=1, le=3650)
+    """Longest time a link to a single result may be made for, in days."""
+
+    share_days: int = Field(default=7, ge=1, le=3650)
+    """Days after which such a link ends unless its maker said otherwise."""
+
     max_upload_mb: int = Field(default=100, ge=1, le=4096)
     """Largest file a person may upload, in MB (1,000,000 bytes)."""
 
@@ -409,6 +418,14 @@ class Settings(BaseSettings):
     def _secret_is_long(cls, value: SecretStr) -> SecretStr:
         if 0 < len(value.get_secret_value()) < _SECRET_MIN_CHARS:
             raise _refuse(f"at least {_SECRET_MIN_CHARS} characters, or unset")
+        return value
+
+    @field_validator("share_days")
+    @classmethod
+    def _links_end_in_time(cls, value: int, info: ValidationInfo) -> int:
+        most = info.data.get("share_max_days", value)
+        if value > most:
+            raise _refuse(f"at most SHARE_MAX_DAYS, which is {most}")
         return value
 
     @field_validator("workflows_dir")

@@ -1,6 +1,7 @@
 """What is made of kept files so that a page can show them: thumbnails, posters, playable copies.
 
-Each lies beside its file, in `.thumbs/` and `.play/`, and goes with it. Made once, at the first
+And, of what is shared, copies without metadata. Each lies beside its file, in `.thumbs/`, `.play/`
+and `.bare/`, and goes with it. Made once, at the first
 asking or soon after a job completed, by a thread of its own; whatever fails here fails no job: the
 file is then offered as it is, with a note. Knows no job's state.
 """
@@ -16,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from studio.engine import playable
+from studio.engine import playable, stripped
 from studio.engine.jobs import Output
 from studio.engine.media import thumbnail
 from studio.engine.store import Store
@@ -127,6 +128,18 @@ class Darkroom:
         if copy.is_file():
             return NOTE_COPY
         return NOTE_NO_PLAYABLE if failed.is_file() else ""
+
+    def bare(self, output: Output) -> Path:
+        """Give a file without prompt, workflow and other metadata, otherwise untouched.
+
+        Raises `file_unknown`, and `share_unsupported` where that cannot surely be done.
+        """
+        kept = self._store.path(output)
+        copy = kept.parent / ".bare" / kept.name
+        with self._once(copy):
+            if not copy.is_file():
+                stripped.copy(kept, copy, output.mime)
+        return copy
 
     def _copied(self, kept: Path, output: Output, copy: Path, failed: Path) -> Playable:
         why = self._encode(kept, copy)

@@ -30,6 +30,7 @@ from studio.engine.ledger import Ledger
 from studio.engine.media import InputFile, Media
 from studio.engine.outside import Outside
 from studio.engine.reporter import SEQ_PER_ATTEMPT
+from studio.engine.quota import Quota, Used
 from studio.engine.roster import Roster, Worker
 from studio.engine.stocks import ServerReport, Stocks
 from studio.engine.store import Store
@@ -136,6 +137,7 @@ class Desk:
         roster: Roster,
         pulse: Pulse,
         floor: DiskFloor,
+        quota: Quota,
         lags: Histogram,
         prompt_max_chars: int,
         outside: Outside | None = None,
@@ -156,6 +158,7 @@ class Desk:
         self._roster = roster
         self._pulse = pulse
         self._floor = floor
+        self._quota = quota
         self._lags = lags
         self._prompt_max_chars = prompt_max_chars
         self._rng = rng or random.SystemRandom()
@@ -177,7 +180,7 @@ class Desk:
         An order with `again` is taken once: the same again gives the job that is there, another
         under its key raises `key_reused`.
         """
-        self._floor.check()
+        self._check_room(person)
         workflow = self._catalog.entry(tab).pick(values)
         taken = self._intake.take(person, workflow.manifest, values)
         checked = check(
@@ -202,7 +205,7 @@ class Desk:
 
     def retry(self, person: str, job_id: str, *, new_seed: bool = False) -> Job:
         """Order an ended job again, with the same or a newly drawn seed."""
-        self._floor.check()
+        self._check_room(person)
         old = self._ledger.get(job_id, person=person)
         workflow = self._catalog.workflow(old.workflow)
         values = dict(old.values)
@@ -225,6 +228,7 @@ class Desk:
 
     def upload(self, person: str, path: Path, name: str) -> InputFile:
         """Store a file for later orders, where `{"ref": file.ref}` names it."""
+        self._quota.check(person, path.stat().st_size)
         return self._media.take(person, path, name)
 
     def measure(self, person: str, tab: str, field: str, value: Any) -> Given:
@@ -247,6 +251,11 @@ class Desk:
         else:
             self._bus.ask_cancel(job_id)
         return job
+
+    def _check_room(self, person: str) -> None:
+        """Raise `disk_full` or `quota_full` when there is no room for what a job would make."""
+        self._floor.check()
+        self._quota.check(person)
 
     def _order_once(self, new: NewJob) -> Job:
         """Order what a key stands for, unless it was ordered before."""
@@ -322,6 +331,8 @@ class Desk:
     def delete(self, person: str, job_ids: Sequence[str]) -> tuple[str, ...]:
         """Take ended jobs out of sight, for `restore` to undo within a day; then files go too.
 
+        Until then they count in `quota`.
+
         Gives the ids of those deleted now. Raises `job_not_ended`, deleting none.
         """
         return self._history.delete(person, job_ids)
@@ -374,6 +385,10 @@ class Desk:
         The first asking may take as long as the copy. Raises `file_unknown`.
         """
         return self._darkroom.play(self._output(person, job_id, name))
+
+    def quota(self, person: str) -> Used:
+        """Tell how much this person's files take, of how much."""
+        return self._quota.used(person)
 
     # Of the house -------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ as one of a hundred; never by OFFSET.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -201,7 +202,18 @@ class History:
                 words.person == person, words.created_us == created_us, words.seq == seq
             ).execute()
         job.delete().where(job.seq.in_([seq for seq, _, _ in rows])).execute()
+        share = self._rows.share
+        share.delete().where(share.job_id.in_([one.job_id for one in jobs])).execute()
+        self._free(jobs)
         return jobs
+
+    def _free(self, jobs: Sequence[Job]) -> None:
+        """Take off each person's sum what these jobs kept; in one order, so that none deadlock."""
+        who, freed = self._rows.person, Counter[str]()
+        for one in jobs:
+            freed[one.person] += sum(output.size_bytes for output in one.outputs)
+        for person, less in sorted(freed.items()):
+            who.update(kept_bytes=who.kept_bytes - less).where(who.person == person).execute()
 
     def _wanted(
         self, person: str, filters: Filters, after: str | None, *, ordered: bool = True

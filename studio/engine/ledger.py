@@ -667,6 +667,9 @@ class Ledger:
         rows = [_output_columns(claim, output) for output in outputs]
         if rows:
             self._rows.output.insert_many(rows).execute()
+            who, more = self._rows.person, sum(output.size_bytes for output in outputs)
+            kept = who.update(kept_bytes=who.kept_bytes + more)
+            kept.where(who.person == claim.job.person).execute()
         return True
 
     def _give_back(self, claim: Claim, keep_prompt: bool, count: bool, wait_s: float) -> bool:

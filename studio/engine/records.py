@@ -25,6 +25,7 @@ class PersonRow(pw.Model):
     person = pw.CharField(max_length=64, primary_key=True)
     created_us = pw.BigIntegerField()
     last_served_us = pw.BigIntegerField(default=0)
+    kept_bytes = pw.BigIntegerField(default=0)
 
 
 class JobRow(pw.Model):
@@ -87,6 +88,18 @@ class OutputRow(pw.Model):
     seconds = pw.DoubleField(default=0.0)
 
 
+class ShareRow(pw.Model):
+    """A link to one result, by which who has it sees it until it expires or is revoked."""
+
+    share_id = pw.CharField(max_length=32, primary_key=True)
+    person = pw.CharField(max_length=64)
+    job_id = pw.CharField(max_length=64)
+    name = pw.CharField(max_length=255)
+    created_us = pw.BigIntegerField()
+    expires_us = pw.BigIntegerField()
+    revoked_us = pw.BigIntegerField(default=0)
+
+
 class WorkerRow(pw.Model):
     """A process that runs jobs, as it last told. `servers` is what it says of its ComfyUIs.
 
@@ -134,6 +147,7 @@ class Tables:
     person: type[PersonRow]
     job: type[JobRow]
     output: type[OutputRow]
+    share: type[ShareRow]
     words: type[WordsRow]
     chore: type[ChoreRow]
     worker: type[WorkerRow]
@@ -155,6 +169,10 @@ def tables(database: pw.Database) -> Tables:
     class Output(OutputRow):
         class Meta:
             table_name = "output"
+
+    class Share(ShareRow):
+        class Meta:
+            table_name = "share"
 
     class Words(WordsRow):
         class Meta:
@@ -178,11 +196,12 @@ def tables(database: pw.Database) -> Tables:
             table_name = "abandoned"
             primary_key = pw.CompositeKey("server", "prompt_id")
 
-    database.bind([Person, Job, Output, Words, Chore, Worker, Stock, Abandoned])
+    database.bind([Person, Job, Output, Share, Words, Chore, Worker, Stock, Abandoned])
     return Tables(
         person=Person,
         job=Job,
         output=Output,
+        share=Share,
         words=Words,
         chore=Chore,
         worker=Worker,
