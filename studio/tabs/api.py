@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import re
 import secrets
 import shutil
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+import anyio
+import anyio.to_thread
 import gradio as gr
 from gradio.events import api
 
@@ -31,9 +35,12 @@ from studio.tabs.parts import Parts
 from studio.tabs.pictures import Uploads
 from studio.tabs.tab import tell
 from studio.web.names import download_name
+from studio.web.rest import FETCHING_AT_ONCE
+from studio.web.sending import names_address
 
 _PROGRESS: Final = gr.Progress()
 _HISTORY_AT_MOST: Final = 100
+_ADDRESS: Final = re.compile(r"https?://", re.IGNORECASE)
 _TYPES: Final[Mapping[Kind, Any]] = {
     Kind.INTEGER: int,
     Kind.NUMBER: float,
@@ -63,6 +70,7 @@ class Programs:
         self._folder = folder
         self._uploads = Uploads(folder, _no_input)
         self._handed = handed
+        self._fetching = anyio.CapacityLimiter(FETCHING_AT_ONCE)
         self.closing = False
 
     def draw(self) -> None:
@@ -100,7 +108,11 @@ class Programs:
     ) -> Any:
         asker = self._asker(request)
         try:
-            job = await asyncio.to_thread(self._submit, asker, tab, given)
+            submit = partial(self._submit, asker, tab, given)
+            if names_address(given):
+                job = await anyio.to_thread.run_sync(submit, limiter=self._fetching)
+            else:
+                job = await asyncio.to_thread(submit)
             async with aclosing(self._followed(asker, job, progress)) as answers:
                 async for answer in answers:
                     yield answer
@@ -122,9 +134,18 @@ class Programs:
 
     def _sent(self, p: Parameter, value: Any) -> Any:
         """Take the files the client uploaded; no other path of this machine can be named."""
+        if not p.type.file:
+            return value
+        if p.type is Kind.IMAGES and isinstance(value, list):
+            return [self._file(p, one) for one in value]
         if p.type is Kind.IMAGES:
             return self._uploads.pictures(value, p.name)
-        return self._uploads.file(value, p.name) if p.type.file else value
+        return self._file(p, value)
+
+    def _file(self, p: Parameter, value: Any) -> dict[str, Any]:
+        if isinstance(value, Mapping) and "path" not in value and isinstance(value.get("url"), str):
+            return dict(value)  # an address: see `unmarked`
+        return self._uploads.file(value, p.name)
 
     async def _followed(self, asker: Asker, job: Job, progress: gr.Progress) -> Any:
         """Yield at least once a second; the last is the result. Raises what a person would read."""
@@ -220,6 +241,21 @@ class Programs:
 
     def _asker(self, request: gr.Request) -> Asker:
         return asker_of(request, self._parts.guests, self._parts.settings.studio_language)
+
+
+def unmarked(value: Any) -> Any:
+    """Write a file elsewhere as the desk takes it: whatever has its address for a path.
+
+    What is marked as a file Gradio fetches by itself, before any handler is asked.
+    """
+    if isinstance(value, list):
+        return [unmarked(one) for one in value]
+    if not isinstance(value, Mapping):
+        return value
+    path, name = value.get("path"), value.get("orig_name")
+    if isinstance(path, str) and _ADDRESS.match(path):
+        return {"url": path} | ({"name": name} if isinstance(name, str) else {})
+    return {key: unmarked(one) for key, one in value.items()}
 
 
 def _no_input(ref: str) -> Path:

@@ -20,7 +20,7 @@ from studio.engine.desk import ServerView
 from studio.engine.workflow.catalog import Tab
 from studio.errors import StudioError
 from studio.tabs import gallery, head
-from studio.tabs.api import Programs
+from studio.tabs.api import Programs, unmarked
 from studio.tabs.asking import Asker, asker_of
 from studio.tabs.follow import Watches
 from studio.tabs.parts import Parts
@@ -98,6 +98,13 @@ class StudioBlocks(gr.Blocks):
             raise StudioError(
                 "settings_invalid", name="STUDIO_PORT", value=port, allowed="a port that is free"
             ) from exc
+
+    async def preprocess_data(
+        self, block_fn: Any, inputs: list[Any], state: Any, explicit_call: bool = False
+    ) -> Any:
+        """Hand on what an event was given, but no file elsewhere: Gradio would fetch it at once."""
+        given = [unmarked(one) for one in inputs]
+        return await super().preprocess_data(block_fn, given, state, explicit_call)
 
     def _defaults(self) -> dict[str, Any]:
         settings = self.parts.settings
