@@ -30,6 +30,7 @@ from studio.engine.limits import Limits, Rate
 from studio.engine.live import Live
 from studio.engine.media import Media
 from studio.engine.outside import Outside
+from studio.engine.people import People, Registration
 from studio.engine.quota import Quota
 from studio.engine.roster import Roster, name_of_this_process
 from studio.engine.runner import Lease, Runner
@@ -74,6 +75,7 @@ class Studio:
     desk: Desk
     shares: Shares
     guests: Guests
+    people: People
     limits: Limits
     practice: PracticeServer | None
     sole_use: SoleUse | None
@@ -210,6 +212,12 @@ def build(settings: Settings, *, pace: Pace | None = None, lease: Lease | None =
         max_days=settings.share_max_days,
     )
     doorbell.add_chore("links", DAY_S, shares.sweep)
+    people = People(
+        hurried,
+        registration=Registration(settings.studio_registration),
+        session_days=settings.session_days,
+    )
+    doorbell.add_chore("logins", DAY_S, people.sweep)
     for broken in catalog.broken:
         log.warning("workflow left out: %s", broken.error())
     return Studio(
@@ -232,6 +240,7 @@ def build(settings: Settings, *, pace: Pace | None = None, lease: Lease | None =
         desk=desk,
         shares=shares,
         guests=Guests(secret),
+        people=people,
         limits=_limits(settings),
         practice=practice,
         sole_use=_sole_use(settings.database_url),
@@ -245,6 +254,8 @@ def _limits(settings: Settings) -> Limits:
         Rate.STATUS: settings.rate_status,
         Rate.UPLOAD: settings.rate_upload,
         Rate.GUEST: settings.rate_guest,
+        Rate.LOGIN: settings.rate_login,
+        Rate.REGISTER: settings.rate_register,
     }
     return Limits(rates, settings.redis_url)
 

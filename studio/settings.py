@@ -13,7 +13,7 @@ import re
 import secrets
 import tempfile
 from collections.abc import Mapping
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, get_args, get_origin
 from urllib.parse import quote, unquote, urlsplit
@@ -59,12 +59,10 @@ _REDIS: Final = (
 _PROXIES: Final = "addresses or networks like 10.0.0.0/8, separated by commas"
 _HOSTS: Final = "hosts like hooks.internal or 10.0.0.5:8443, separated by commas"
 _ORIGINS: Final = "origins like https://example.com, without a path, separated by commas"
-_NO_ACCOUNTS: Final = "unset (this version has no accounts; each browser is a guest of its own)"
-
-_REFUSED: Final[Mapping[str, str]] = {
-    "STUDIO_ACCOUNTS": _NO_ACCOUNTS,
-}
-"""Names a host may expect to work: said aloud, since ignoring them would mislead."""
+_OFF: Final = (
+    "guests or required while STUDIO_HOST is not this machine alone or STUDIO_SHARE is on;"
+    " off lets everybody in as one person"
+)
 
 _SECRETS: Final = frozenset(
     {"STUDIO_SECRET", "COMFY_TOKEN", "COMFY_HEADERS", "DB_PASSWORD", "REDIS_PASSWORD"}
@@ -90,6 +88,13 @@ def _address(value: str) -> str:
     if not valid or parts.query or parts.fragment or any(mark.isspace() for mark in text):
         raise _refuse(_URLS)
     return parts.geturl().rstrip("/")
+
+
+def _is_this_machine(host: str) -> bool:
+    try:
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
 
 
 def _addresses(value: object) -> object:
@@ -265,6 +270,14 @@ class Settings(BaseSettings):
     """Key that signs each browser's identity, at least 16 characters. Made on the first start and
     kept in DATA_DIR/secret when unset."""
 
+    studio_accounts: Literal["off", "guests", "required"] = "guests"
+    """Who may come in. off = one person, without any login, on this machine only. guests = each
+    browser is a guest with its own gallery, and may make an account. required = log in first."""
+
+    studio_registration: Literal["open", "invitation", "closed"] = "open"
+    """Who may make an account: anybody, who has an invitation, or nobody (the host adds people with
+    `python -m studio user add`)."""
+
     studio_workers: int = Field(default=2, ge=0, le=64)
     """Jobs this process follows at once. 0 = it only takes jobs and shows the page."""
 
@@ -366,6 +379,15 @@ class Settings(BaseSettings):
     rate_guest: int = Field(default=30, ge=0, le=100_000)
     """Tokens one address may get in a minute."""
 
+    rate_login: int = Field(default=10, ge=0, le=100_000)
+    """Times one address may try to log in, and times one account may be tried, in a minute."""
+
+    rate_register: int = Field(default=5, ge=0, le=100_000)
+    """Times one address may register in a minute."""
+
+    session_days: int = Field(default=30, ge=1, le=400)
+    """Days after which a login ends that is not used."""
+
     time_limit_s: int = Field(default=3600, ge=1, le=604_800)
     """Longest time one job may run on a ComfyUI, in seconds; then it is stopped and fails."""
 
@@ -411,6 +433,15 @@ class Settings(BaseSettings):
         value = value.rstrip("/")
         if value and (not value.startswith("/") or "//" in value or " " in value):
             raise _refuse(_ROOT_PATH)
+        return value
+
+    @field_validator("studio_accounts")
+    @classmethod
+    def _off_is_for_one_machine(cls, value: str, info: ValidationInfo) -> str:
+        host = str(info.data.get("studio_host", ""))
+        shared = bool(info.data.get("studio_share")) or bool(os.environ.get("SPACE_ID"))
+        if value == "off" and (shared or not _is_this_machine(host)):
+            raise _refuse(_OFF)
         return value
 
     @field_validator("studio_secret")
@@ -533,10 +564,6 @@ def _refuse_misleading_names(env_file: Path | None) -> None:
             env_file if env_file and env_file.is_file() else None
         ).items()
     }
-    given = {**from_file, **{name.upper(): value for name, value in os.environ.items()}}
-    for name, allowed in _REFUSED.items():
-        if given.get(name):
-            raise _invalid(name, given[name], allowed)
     for name, value in from_file.items():
         if name.startswith(("STUDIO_", "COMFY_")) and name.lower() not in Settings.model_fields:
             raise _invalid(name, value, "no such setting; .env.example lists all there are")

@@ -139,7 +139,8 @@ def test_comfyui_addresses_come_in_the_original_and_the_new_names(
         ("REDIS_HOST", "redis://h", "a host name or IP address"),
         ("DB_HOST", "h:3306", "a host name or IP address"),
         ("STUDIO_GRACE_S", "-1", "a number from 0 to 3600"),
-        ("STUDIO_ACCOUNTS", "required", "unset"),
+        ("STUDIO_ACCOUNTS", "some", "off, guests, required"),
+        ("STUDIO_REGISTRATION", "all", "open, invitation, closed"),
     ],
 )
 def test_a_bad_value_is_one_line_with_setting_value_and_what_is_allowed(

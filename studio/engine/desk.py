@@ -13,6 +13,7 @@ import random
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -29,8 +30,8 @@ from studio.engine.jobs import Given, Job, NewJob, News, Output, State
 from studio.engine.ledger import Ledger
 from studio.engine.media import InputFile, Media
 from studio.engine.outside import Outside
-from studio.engine.reporter import SEQ_PER_ATTEMPT
 from studio.engine.quota import Quota, Used
+from studio.engine.reporter import SEQ_PER_ATTEMPT
 from studio.engine.roster import Roster, Worker
 from studio.engine.stocks import ServerReport, Stocks
 from studio.engine.store import Store
@@ -341,6 +342,18 @@ class Desk:
         """Undo `delete`; give the ids of those that are back."""
         return self._history.restore(person, job_ids)
 
+    def forget(self, person: str) -> None:
+        """Take away all that is a person's, for good: jobs, results, inputs.
+
+        What waits or runs is stopped first; what is left of it goes when it has ended.
+        """
+        for job in self._ledger.running(person):
+            with suppress(StudioError):  # it ended meanwhile, which is as good
+                self.cancel(person, job.job_id)
+        count = self._history.forget(person, self._store.remove)
+        self._media.forget(person)
+        log.info("a person left: %s jobs taken away", count, extra={"person": person})
+
     def details(self, person: str, job_id: str) -> Details:
         """Give a job with what the large view, Use again and Send to need."""
         job = self._ledger.get(job_id, person=person)
@@ -454,6 +467,11 @@ class Desk:
         """
         names = [workflow.name for workflow in self._catalog.tab(tab).workflows]
         return {name: self._stocks.reports(name) for name in names}
+
+    def idle(self, tab: str) -> Mapping[str, Mapping[str, str]]:
+        """Name, by workflow, the fields of a tab that no server can heed, and the node it lacks."""
+        names = [workflow.name for workflow in self._catalog.tab(tab).workflows]
+        return {name: self._stocks.idle(name) for name in names}
 
     def lack_sentences(self, tab: str, language: str = DEFAULT) -> Sequence[str]:
         """Say to people why a tab, or a part of it, will not work now; empty when it will.

@@ -1,16 +1,17 @@
 """What a person made: pages by key, filters, search, favourites, and deleting with undo.
 
-Moves no job's state, which is the ledger's alone. All filters are answered from one index that
-holds every column they ask (`job_gallery`), so a page of a hundred thousand jobs reads as quickly
-as one of a hundred; never by OFFSET.
+Moves no job's state, which is the ledger's alone. Time and favourites are asked of one index that
+holds all columns of these questions (`job_gallery`); what jobs say and are, of shelves (`shelves`),
+the newest jobs being read. So a page of a million jobs comes as quickly as one of a thousand.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from typing import Any, Final
 
 from peewee import SQL, fn
@@ -18,12 +19,17 @@ from peewee import SQL, fn
 from studio.engine.database import Database
 from studio.engine.jobs import Job, State
 from studio.engine.ledger import Ledger
+from studio.engine.shelves import Key, Shelves, Span, Standing, fact, marks_of
 from studio.engine.words import terms
 from studio.errors import StudioError
 
 COUNTED_AT_MOST: Final = 1000
 AT_ONCE_AT_MOST: Final = 500
 _PURGED_AT_ONCE: Final = 200
+_FEW_FAVOURITES: Final = 2000
+_VERIFIED_AT_FIRST: Final = 64
+_VERIFIED_AT_ONCE: Final = 512
+_AGAIN: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +62,18 @@ class History:
     """Reads and tidies the jobs of persons. Methods block on the database."""
 
     def __init__(
-        self, database: Database, ledger: Ledger, *, now: Callable[[], int] | None = None
+        self,
+        database: Database,
+        ledger: Ledger,
+        *,
+        now: Callable[[], int] | None = None,
+        shelves: Shelves | None = None,
     ) -> None:
         self._db = database
         self._rows = database.tables
         self._ledger = ledger
         self._now = now or database.now_us
+        self._shelves = shelves or Shelves(database, now=self._now)
 
     def page(
         self,
@@ -77,10 +89,10 @@ class History:
         New jobs come before the first page, so no page skips or repeats one. A key that is not
         ours begins at the first page. `skip` passes over so many: they are all read in the index.
         """
-        query = self._wanted(person, filters, after).limit(limit + 1).offset(skip)
+        after_key = _read_key(after)
 
         def read() -> tuple[list[Job], str | None]:
-            keys = [(int(created_us), int(seq)) for created_us, seq in query.tuples()]
+            keys = self._keys(person, filters, after_key, limit + 1, skip)
             jobs = self._ledger.by_seq([seq for _, seq in keys[:limit]])
             return jobs, "{}-{}".format(*keys[limit - 1]) if len(keys) > limit else None
 
@@ -88,10 +100,7 @@ class History:
 
     def count(self, person: str, filters: Filters, *, at_most: int = COUNTED_AT_MOST) -> Count:
         """Count the jobs that `page` lists, up to `at_most`."""
-        some = self._wanted(person, filters, None, ordered=False).limit(at_most + 1).alias("some")
-        job = self._rows.job
-        query = job.select(fn.COUNT(SQL("1"))).from_(some)
-        found = self._db.read(lambda: int(query.scalar() or 0))
+        found = self._db.read(lambda: self._count(person, filters, at_most + 1))
         return Count(min(found, at_most), found > at_most)
 
     def favourite(self, person: str, job_id: str, on: bool) -> Job:
@@ -159,6 +168,20 @@ class History:
             purged += len(gone)
         return purged
 
+    def forget(self, person: str, forget: Callable[[Job], None]) -> int:
+        """Take away all that a person had, for good: rows, then files by `forget`. Give how many.
+
+        What has not ended is out of sight at once, and purged when it has ended.
+        """
+        job, forgotten = self._rows.job, 0
+        mine = job.person == person
+        self._db.tx(job.update(deleted_us=1).where(mine).execute)
+        while gone := self._db.tx(lambda: self._remove(mine & (job.ended_us > 0))):
+            for one in gone:
+                forget(one)
+            forgotten += len(gone)
+        return forgotten
+
     def expire(self, older_than_s: float, forget: Callable[[Job], None]) -> int:
         """Take away what ended so long ago, but no favourite: rows, then files. Give how many."""
         expired = 0
@@ -186,7 +209,8 @@ class History:
     def _purge_some(self, older_than_s: float) -> list[Job]:
         job = self._rows.job
         before = self._now() - round(older_than_s * 1e6)
-        return self._remove((job.deleted_us > 0) & (job.deleted_us < before))
+        gone = (job.deleted_us > 0) & (job.deleted_us < before)
+        return self._remove(gone & (job.ended_us > 0))
 
     def _remove(self, which: Any) -> list[Job]:
         """Take away some of the rows that `which` names, and give their jobs."""
@@ -201,6 +225,7 @@ class History:
             words.delete().where(
                 words.person == person, words.created_us == created_us, words.seq == seq
             ).execute()
+            self._shelves.note_gone(person, created_us)
         job.delete().where(job.seq.in_([seq for seq, _, _ in rows])).execute()
         share = self._rows.share
         share.delete().where(share.job_id.in_([one.job_id for one in jobs])).execute()
@@ -215,38 +240,127 @@ class History:
         for person, less in sorted(freed.items()):
             who.update(kept_bytes=who.kept_bytes - less).where(who.person == person).execute()
 
-    def _wanted(
-        self, person: str, filters: Filters, after: str | None, *, ordered: bool = True
-    ) -> Any:
-        """Select `(created_us, seq)`: from the index alone, or along the words when searching."""
+    # Finding ------------------------------------------------------------------------------
+
+    def _count(self, person: str, filters: Filters, at_most: int) -> int:
+        if filters.text or _facts(filters) or filters.favourite:
+            return len(self._keys(person, filters, None, at_most))
         job = self._rows.job
+        some = self._plain(person, filters, None, ()).order_by().limit(at_most).alias("some")
+        return int(job.select(fn.COUNT(SQL("1"))).from_(some).scalar() or 0)
+
+    def _keys(
+        self, person: str, filters: Filters, before: Key | None, limit: int, skip: int = 0
+    ) -> list[Key]:
+        """Give the keys of so many jobs after the first `skip`, the newest first."""
         found = terms(filters.text)
+        wanted = [group for term in found for group in marks_of(term)] + _facts(filters)
+        if not wanted or (filters.favourite and self._few_favourites(person)):
+            query = self._plain(person, filters, before, found).limit(limit).offset(skip)
+            return _keys_of(query)
+        keys: list[Key] = []
+        for _ in range(_AGAIN):
+            # A shelf that was changed meanwhile may have been passed over: then once more.
+            standing = self._shelves.standing(person)
+            some = self._walk(person, filters, before, found, wanted, standing, skip + limit)
+            keys = list(islice(some, skip, skip + limit))
+            if self._shelves.standing(person).changes == standing.changes:
+                break
+        return keys
+
+    def _walk(
+        self,
+        person: str,
+        filters: Filters,
+        before: Key | None,
+        found: Sequence[str],
+        wanted: Sequence[Sequence[int]],
+        standing: Standing,
+        enough: int,
+    ) -> Iterator[Key]:
+        """Read the newest jobs, which are on no shelf; then look along the shelves."""
+        job, words = self._rows.job, self._rows.words
+        if before is None or before[0] > standing.until_us:
+            newest = self._read_along(found)
+            at = words if found else job
+            newest = newest.where(at.created_us > standing.until_us)
+            yield from _keys_of(self._bounded(newest, at, person, filters, before).limit(enough))
+        until = before
+        if filters.until_us is not None and (until is None or filters.until_us <= until[0]):
+            until = filters.until_us, -1
+        seqs = self._shelves.along(person, standing, wanted, Span(filters.since_us, until))
+        size = _VERIFIED_AT_FIRST
+        while some := list(islice(seqs, size)):
+            yield from self._verified(some, filters, found)
+            size = min(size * 2, _VERIFIED_AT_ONCE)
+
+    def _verified(
+        self, seqs: Sequence[int], filters: Filters, found: Sequence[str]
+    ) -> Sequence[Key]:
+        """Ask the rows which of these jobs are truly wanted; in the same order."""
+        job, words = self._rows.job, self._rows.words
+        query = job.select(job.created_us, job.seq).where(job.seq.in_(list(seqs)))
+        query = query.where(*self._filtered(filters, by_index=False))
         if found:
-            query, at = self._searched(found)
-        else:
-            query, at = job.select(job.created_us, job.seq), job
+            query = query.join(words, on=self._same()).where(*self._say(found))
+        return sorted(_keys_of(query), reverse=True)
+
+    def _few_favourites(self, person: str) -> bool:
+        """Tell whether reading a person's favourites is the quickest way to what is among them."""
+        job = self._rows.job
+        query = job.select(job.seq).where(job.person == person, job.favourite == True)  # noqa: E712
+        return not query.order_by(job.created_us).limit(1).offset(_FEW_FAVOURITES).tuples().first()
+
+    def _plain(
+        self, person: str, filters: Filters, before: Key | None, found: Sequence[str]
+    ) -> Any:
+        """Select from an index alone, with the words of favourites looked up one by one."""
+        job, words = self._rows.job, self._rows.words
+        query = job.select(job.created_us, job.seq)
+        if found:
+            query = query.join(words, on=self._same()).where(*self._say(found))
+        return self._bounded(query, job, person, filters, before)
+
+    def _read_along(self, found: Sequence[str]) -> Any:
+        """Select from the jobs or, when searching, along their words."""
+        job, words = self._rows.job, self._rows.words
+        if not found:
+            return job.select(job.created_us, job.seq)
+        query = words.select(words.created_us, words.seq).join(job, on=(job.seq == words.seq))
+        return query.where(*self._say(found))
+
+    def _bounded(
+        self, query: Any, at: Any, person: str, filters: Filters, before: Key | None
+    ) -> Any:
+        """Keep to a person, the filters and what comes after a key, the newest first."""
         query = query.where(at.person == person, *self._filtered(filters))
         if filters.since_us is not None:
             query = query.where(at.created_us >= filters.since_us)
         if filters.until_us is not None:
             query = query.where(at.created_us < filters.until_us)
-        key = _read_key(after)
-        if key is not None:
+        if before is not None:
             # Not as row values: MariaDB uses no index for those.
-            created_us, seq = key
+            created_us, seq = before
             query = query.where(
                 at.created_us <= created_us, (at.created_us < created_us) | (at.seq < seq)
             )
-        return query.order_by(at.created_us.desc(), at.seq.desc()) if ordered else query
+        return query.order_by(at.created_us.desc(), at.seq.desc())
 
-    def _searched(self, found: Sequence[str]) -> tuple[Any, Any]:
+    def _same(self) -> Any:
         job, words = self._rows.job, self._rows.words
-        query = words.select(words.created_us, words.seq).join(job, on=(job.seq == words.seq))
+        return (
+            (words.person == job.person)
+            & (words.created_us == job.created_us)
+            & (words.seq == job.seq)
+        )
+
+    def _say(self, found: Sequence[str]) -> list[Any]:
+        words = self._rows.words
         # Folded before: bytes are enough, and MariaDB is nearly twice as quick with them.
         said = words.words if self._db.lite else words.words.cast("binary")
-        return query.where(*(fn.INSTR(said, term) > 0 for term in found)), words
+        return [fn.INSTR(said, term) > 0 for term in found]
 
-    def _filtered(self, filters: Filters) -> list[Any]:
+    def _filtered(self, filters: Filters, *, by_index: bool = True) -> list[Any]:
         """Ask the columns as expressions: asked plainly, another index would seem to fit better."""
         job = self._rows.job
         asked = [_as_is(job.deleted_us, "0") == 0]
@@ -256,9 +370,27 @@ class History:
             asked.append(_as_is(job.workflow, "''") == filters.workflow)
         if filters.states:
             asked.append(_as_is(job.state, "''").in_([str(state) for state in filters.states]))
-        if filters.favourite:
+        if filters.favourite and by_index:
             asked.append(job.favourite == True)  # noqa: E712  SQL; the one with its own index
+        elif filters.favourite:
+            asked.append(_as_is(job.favourite, "0") == 1)
         return asked
+
+
+def _facts(filters: Filters) -> list[list[int]]:
+    """Give the marks of what is asked of a job beside its words; one of each group is enough."""
+    asked = []
+    if filters.workflow:
+        asked.append([fact("workflow", filters.workflow)])
+    if filters.tab:
+        asked.append([fact("tab", filters.tab)])
+    if filters.states:
+        asked.append([fact("state", str(state)) for state in filters.states])
+    return asked
+
+
+def _keys_of(query: Any) -> list[Key]:
+    return [(int(created_us), int(seq)) for created_us, seq in query.tuples()]
 
 
 def _as_is(column: Any, absent: str) -> Any:

@@ -33,6 +33,8 @@ class Rate(StrEnum):
     STATUS = "status"
     UPLOAD = "upload"
     GUEST = "guest"
+    LOGIN = "login"
+    REGISTER = "register"
 
 
 _COUNTED_TOO: Final = {Rate.GENERATE: Rate.PAGE, Rate.PAGE: Rate.GENERATE}

@@ -8,9 +8,13 @@ The tables themselves are made by `migrations/`, where ids compare exactly on ev
 
 from __future__ import annotations
 
+import types
 from dataclasses import dataclass
+from typing import TypeVar, cast
 
 import peewee as pw
+
+Row = TypeVar("Row", bound=pw.Model)
 
 
 class LongText(pw.TextField):
@@ -19,13 +23,27 @@ class LongText(pw.TextField):
     field_type = "LONGTEXT"
 
 
+class LongBlob(pw.BlobField):
+    """Bytes that may outgrow MariaDB's BLOB of 64 kB."""
+
+    field_type = "LONGBLOB"
+
+
 class PersonRow(pw.Model):
-    """Somebody who has jobs. `last_served_us` decides whose turn is next."""
+    """Somebody who has jobs. `last_served_us` decides whose turn is next.
+
+    `kept_bytes` is what their output rows add up to: each transaction that writes or takes away
+    such rows keeps it true.
+
+    Jobs created until `shelved_us` stand on shelves; `reshelved` counts how often one was changed.
+    """
 
     person = pw.CharField(max_length=64, primary_key=True)
     created_us = pw.BigIntegerField()
     last_served_us = pw.BigIntegerField(default=0)
     kept_bytes = pw.BigIntegerField(default=0)
+    shelved_us = pw.BigIntegerField(default=0)
+    reshelved = pw.BigIntegerField(default=0)
 
 
 class JobRow(pw.Model):
@@ -69,6 +87,27 @@ class WordsRow(pw.Model):
     created_us = pw.BigIntegerField()
     seq = pw.BigIntegerField()
     words = LongText()
+
+
+class ShelfRow(pw.Model):
+    """A run of a person's older jobs, when each came and its seq; `stale` counts those gone."""
+
+    shelf_id = pw.BigAutoField()
+    person = pw.CharField(max_length=64)
+    oldest_us = pw.BigIntegerField()
+    newest_us = pw.BigIntegerField()
+    jobs = pw.IntegerField()
+    moments = LongBlob()
+    seqs = LongBlob()
+    stale = pw.BigIntegerField(default=0)
+
+
+class MarkRow(pw.Model):
+    """Where on a shelf the jobs are that have something in common."""
+
+    shelf_id = pw.BigIntegerField()
+    mark = pw.BigIntegerField()
+    places = LongBlob()
 
 
 class OutputRow(pw.Model):
@@ -133,6 +172,64 @@ class AbandonedRow(pw.Model):
     since_us = pw.BigIntegerField()
 
 
+class AccountRow(pw.Model):
+    """Somebody who can log in, or whose guest's cookie proves nothing any more.
+
+    `person` is the guest's id it began as, or one of its own. `email` is folded, and None once the
+    account is closed: the row stays, so that the guest's old cookie does not open it again.
+    """
+
+    person = pw.CharField(max_length=64, primary_key=True)
+    email = pw.CharField(max_length=254, null=True)
+    name = pw.CharField(max_length=80, default="")
+    password = pw.CharField(max_length=255, default="")
+    role = pw.CharField(max_length=16)
+    created_us = pw.BigIntegerField()
+    seen_us = pw.BigIntegerField(default=0)
+    blocked_us = pw.BigIntegerField(default=0)
+    closed_us = pw.BigIntegerField(default=0)
+
+
+class SessionRow(pw.Model):
+    """A login, by the hash of its cookie."""
+
+    digest = pw.CharField(max_length=64, primary_key=True)
+    person = pw.CharField(max_length=64)
+    created_us = pw.BigIntegerField()
+    seen_us = pw.BigIntegerField()
+
+
+class TokenRow(pw.Model):
+    """A personal token of a program, by its hash."""
+
+    token_id = pw.CharField(max_length=32, primary_key=True)
+    digest = pw.CharField(max_length=64)
+    person = pw.CharField(max_length=64)
+    name = pw.CharField(max_length=80)
+    writes = pw.BooleanField()
+    created_us = pw.BigIntegerField()
+    used_us = pw.BigIntegerField(default=0)
+
+
+class InvitationRow(pw.Model):
+    """A code by which one person may register, by its hash."""
+
+    digest = pw.CharField(max_length=64, primary_key=True)
+    made_by = pw.CharField(max_length=64)
+    created_us = pw.BigIntegerField()
+    expires_us = pw.BigIntegerField()
+
+
+class AuditRow(pw.Model):
+    """What an admin did that touches another person."""
+
+    seq = pw.BigAutoField()
+    at_us = pw.BigIntegerField()
+    admin = pw.CharField(max_length=64)
+    act = pw.CharField(max_length=32)
+    about = pw.CharField(max_length=128)
+
+
 class ChoreRow(pw.Model):
     """When a chore is due next, so that of many processes one does it."""
 
@@ -149,62 +246,52 @@ class Tables:
     output: type[OutputRow]
     share: type[ShareRow]
     words: type[WordsRow]
+    shelf: type[ShelfRow]
+    mark: type[MarkRow]
     chore: type[ChoreRow]
     worker: type[WorkerRow]
     stock: type[StockRow]
     abandoned: type[AbandonedRow]
+    account: type[AccountRow]
+    session: type[SessionRow]
+    token: type[TokenRow]
+    invitation: type[InvitationRow]
+    audit: type[AuditRow]
 
 
 def tables(database: pw.Database) -> Tables:
     """Bind the models to `database`, each as a class of its own."""
-
-    class Person(PersonRow):
-        class Meta:
-            table_name = "person"
-
-    class Job(JobRow):
-        class Meta:
-            table_name = "job"
-
-    class Output(OutputRow):
-        class Meta:
-            table_name = "output"
-
-    class Share(ShareRow):
-        class Meta:
-            table_name = "share"
-
-    class Words(WordsRow):
-        class Meta:
-            table_name = "job_words"
-            primary_key = pw.CompositeKey("person", "created_us", "seq")
-
-    class Chore(ChoreRow):
-        class Meta:
-            table_name = "chore"
-
-    class Worker(WorkerRow):
-        class Meta:
-            table_name = "worker"
-
-    class Stock(StockRow):
-        class Meta:
-            table_name = "stock"
-
-    class Abandoned(AbandonedRow):
-        class Meta:
-            table_name = "abandoned"
-            primary_key = pw.CompositeKey("server", "prompt_id")
-
-    database.bind([Person, Job, Output, Share, Words, Chore, Worker, Stock, Abandoned])
+    words_key = pw.CompositeKey("person", "created_us", "seq")
     return Tables(
-        person=Person,
-        job=Job,
-        output=Output,
-        share=Share,
-        words=Words,
-        chore=Chore,
-        worker=Worker,
-        stock=Stock,
-        abandoned=Abandoned,
+        person=_bound(database, PersonRow, "person"),
+        job=_bound(database, JobRow, "job"),
+        output=_bound(database, OutputRow, "output"),
+        share=_bound(database, ShareRow, "share"),
+        words=_bound(database, WordsRow, "job_words", primary_key=words_key),
+        chore=_bound(database, ChoreRow, "chore"),
+        worker=_bound(database, WorkerRow, "worker"),
+        shelf=_bound(database, ShelfRow, "shelf"),
+        mark=_bound(
+            database, MarkRow, "shelf_mark", primary_key=pw.CompositeKey("shelf_id", "mark")
+        ),
+        stock=_bound(database, StockRow, "stock"),
+        abandoned=_bound(
+            database,
+            AbandonedRow,
+            "abandoned",
+            primary_key=pw.CompositeKey("server", "prompt_id"),
+        ),
+        account=_bound(database, AccountRow, "account"),
+        session=_bound(database, SessionRow, "session"),
+        token=_bound(database, TokenRow, "token"),
+        invitation=_bound(database, InvitationRow, "invitation"),
+        audit=_bound(database, AuditRow, "audit"),
     )
+
+
+def _bound(database: pw.Database, row: type[Row], table: str, **meta: object) -> type[Row]:
+    """Make a class of `row` for one table of one database."""
+    inner = type("Meta", (), {"database": database, "table_name": table, **meta})
+    name = row.__name__.removesuffix("Row")
+    made = types.new_class(name, (row,), exec_body=lambda body: body.update(Meta=inner))
+    return cast("type[Row]", made)

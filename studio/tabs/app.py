@@ -28,11 +28,13 @@ from studio.tabs.pictures import SAMPLES
 from studio.tabs.tab import TabPage
 from studio.tabs.theme import theme
 from studio.tabs.words import Words
+from studio.web.accounts import AccountRoutes, account_router
 from studio.web.gradio_files import GradioFiles
 from studio.web.guards import Guards, Rules
 from studio.web.proxies import networks
 from studio.web.rest import Rest, router
 from studio.web.site import site
+from studio.web.visitors import Mode, Visitors
 
 ASSETS: Final = Path(__file__).parent / "assets"
 MB: Final = 1_000_000
@@ -67,6 +69,8 @@ class StudioBlocks(gr.Blocks):
         own = str(parts.settings.data_dir / "gradio")
         self.folder = Path(os.environ.setdefault("GRADIO_TEMP_DIR", own))
         self.parts = parts  # first: Gradio makes an application at once
+        mode = Mode(parts.settings.studio_accounts)
+        self._visitors = Visitors(parts.guests, parts.people, mode)
         super().__init__(
             title=texts.text("page.title"),
             analytics_enabled=False,
@@ -150,7 +154,18 @@ class StudioBlocks(gr.Blocks):
         parts, settings = self.parts, self.parts.settings
         language = settings.studio_language
         rest = Rest(parts.desk, parts.guests, parts.limits, parts.catalog, language)
-        return router(rest, parts.catalog, settings.prompt_max_chars)
+        accounts = AccountRoutes(
+            desk=parts.desk,
+            guests=parts.guests,
+            people=parts.people,
+            visitors=self._visitors,
+            limits=parts.limits,
+            settings=settings,
+            framed=bool(os.environ.get("SPACE_ID")),
+        )
+        made = router(rest, parts.catalog, settings.prompt_max_chars)
+        made.include_router(account_router(accounts))
+        return made
 
     @property
     def app(self) -> Any:
@@ -165,7 +180,7 @@ class StudioBlocks(gr.Blocks):
         settings = parts.settings
         app.add_middleware(
             Guards,
-            guests=parts.guests,
+            visitors=self._visitors,
             limits=parts.limits,
             files=GradioFiles(self.folder, settings.data_dir / "claims"),
             rules=Rules(
@@ -285,6 +300,7 @@ class Page:
         self._head.tick(self.refresh, None, [*self._house_parts, *pulses], **quiet)
         hints = [page.hints for page in self._tabs]
         self._servers.change(self.hint, None, hints, **quiet)
+        self._servers.change(self.settle, fields, fields, preprocess=False, **quiet)
         listed = [field.component for page in self._tabs for field in page.form.listed]
         if listed:
             self._servers.change(self.relist, listed, listed, preprocess=False, **quiet)
@@ -306,12 +322,13 @@ class Page:
             updates += await page.arrived(asker)
         return updates
 
-    async def settle(self, *raw: Any) -> list[Any]:
-        """Let each form fit the fields a browser kept over a reload."""
+    async def settle(self, request: gr.Request, *raw: Any) -> list[Any]:
+        """Let each form fit the fields a browser kept over a reload, and what the servers have."""
+        asker = self._asker(request)
         updates: list[Any] = []
         for page in self._tabs:
             count = len(page.form.fields)
-            updates += page.settle(raw[len(updates) : len(updates) + count])
+            updates += page.settle(asker, raw[len(updates) : len(updates) + count])
         return updates
 
     async def refresh(self, request: gr.Request) -> list[Any]:
@@ -347,7 +364,8 @@ class Page:
 
     def _lacking(self) -> str:
         """Write what the servers lack in short, so that a change is noticed."""
-        said = [self._desk.lack_sentences(page.tab.name) for page in self._tabs]
+        names = [page.tab.name for page in self._tabs]
+        said = [(self._desk.lack_sentences(name), self._desk.idle(name)) for name in names]
         return f"{zlib.crc32(repr(said).encode()):x}"
 
     def _asker(self, request: gr.Request) -> Asker:

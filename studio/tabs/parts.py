@@ -7,6 +7,7 @@ from typing import Protocol
 from studio.engine.accounts import Guests
 from studio.engine.desk import Desk
 from studio.engine.limits import Limits
+from studio.engine.people import People
 from studio.engine.workflow.catalog import Catalog
 from studio.settings import Settings
 
@@ -29,6 +30,10 @@ class Parts(Protocol):
     @property
     def guests(self) -> Guests:
         """Give the maker and reader of identities."""
+
+    @property
+    def people(self) -> People:
+        """Give the accounts."""
 
     @property
     def limits(self) -> Limits:

@@ -1,6 +1,6 @@
 """What holds for every request on the port, Gradio's routes too. Outermost of all.
 
-- A program's token (`Authorization: Bearer st_...`) stands in the place of the person's cookie.
+- Who asks is decided here, once (`web.visitors`); where a login is required, nobody else gets in.
 - What another site's page sends is refused, unless it is on the list of origins or shows a token.
 - Bodies are bounded; Gradio's routes that the page does not need are not there; Gradio's files are
   their person's.
@@ -20,16 +20,15 @@ from urllib.parse import urlsplit
 import anyio.to_thread
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import HTTPConnection
-from starlette.responses import PlainTextResponse
+from starlette.responses import PlainTextResponse, RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from studio.engine.accounts import COOKIE, TOKEN_MARK, Guests
 from studio.engine.limits import Limits, Rate
 from studio.errors import StudioError
 from studio.web.answers import CODE_HEADER, error_answer, language_asked
 from studio.web.gradio_files import GradioFiles
-from studio.web.identity import person_of
 from studio.web.proxies import Network, believe
+from studio.web.visitors import Mode, Visitor, Visitors
 
 log = logging.getLogger("studio.web")
 
@@ -61,6 +60,24 @@ CLOSED: Final = (
     "/logout",
 )
 """Routes of Gradio that neither the page nor its clients need. Some would fetch addresses."""
+
+LOGIN_PAGE: Final = "/account/login"
+OPEN: Final = frozenset(
+    {
+        LOGIN_PAGE,
+        "/account/register",
+        "/api/login",
+        "/api/register",
+        "/api/health",
+        "/favicon.ico",
+        "/robots.txt",
+        f"{GRADIO}/startup-events",  # Gradio asks itself so whether it runs; it tells nothing
+    }
+)
+"""What is open to all where a login is required: the way in, and whether the studio is well."""
+
+OPEN_UNDER: Final = ("/studio-assets/", "/assets/", "/static/", "/shared/")
+"""Our and Gradio's own scripts, styles and fonts; and what was shared on purpose."""
 
 _FILES: Final = (f"{GRADIO}/file=", f"{GRADIO}/file/")
 _UPLOADS: Final = (f"{GRADIO}/upload", "/api/upload")
@@ -115,27 +132,41 @@ class Guards:
     """The ASGI middleware around everything."""
 
     def __init__(
-        self, app: ASGIApp, *, guests: Guests, limits: Limits, files: GradioFiles, rules: Rules
+        self,
+        app: ASGIApp,
+        *,
+        visitors: Visitors,
+        limits: Limits,
+        files: GradioFiles,
+        rules: Rules,
     ) -> None:
         self._app = app
-        self._guests = guests
+        self._visitors = visitors
         self._limits = limits
         self._files = files
         self._rules = rules
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
+        if scope["type"] == "websocket":  # nothing here speaks it, and nobody would be asked
+            await send({"type": "websocket.close", "code": 1008})
+            return
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         believe(scope, self._rules.trusted)
-        token = _take_token(scope, self._guests)
         visit = Visit(scope, receive, send, self._rules)
         if visit.asks_leave:
             await PlainTextResponse("")(scope, receive, visit.send)
             return
         try:
-            await self._admit(visit, token=token)
+            visitor = await self._visitors.receive(scope)
+            if self._must_log_in(visit, visitor):
+                if not visit.opens_a_page:
+                    raise StudioError("login_needed")
+                await RedirectResponse(visit.way_to(LOGIN_PAGE), 303)(scope, receive, visit.send)
+                return
+            await self._admit(visit, visitor)
             await self._app(scope, visit.receive, visit.send)
         except StudioError as error:
             await visit.refuse(error)
@@ -144,27 +175,34 @@ class Guards:
             log.exception("a request failed: %s %s", scope["method"], visit.path)
             await visit.refuse(StudioError("internal"))
 
-    async def _admit(self, visit: Visit, *, token: bool) -> None:
+    def _must_log_in(self, visit: Visit, visitor: Visitor) -> bool:
+        if self._visitors.mode is not Mode.REQUIRED or visitor.account is not None:
+            return False
+        path = visit.path.rstrip("/")
+        return path not in OPEN and not path.startswith(OPEN_UNDER)
+
+    async def _admit(self, visit: Visit, visitor: Visitor) -> None:
         """Let a request in, or raise why not."""
-        if not token:
+        if not visitor.by_token:
             visit.refuse_other_sites()
+        if not visitor.writes and visit.method not in _SAFE:
+            raise StudioError("token_read_only")
         path = visit.path
         if path.startswith(CLOSED):
             raise StudioError("route_unknown", path=path)
         visit.refuse_large()
         for mark in _FILES:
             if path.startswith(mark):
-                await self._admit_file(visit, path.removeprefix(mark))
+                await self._admit_file(visitor, path.removeprefix(mark))
         if path.rstrip("/") == f"{GRADIO}/upload" and visit.method == "POST":
-            await self._admit_upload(visit)
+            await self._admit_upload(visit, visitor)
 
-    async def _admit_file(self, visit: Visit, file: str) -> None:
-        person = person_of(visit.request.cookies, self._guests)
-        if not await anyio.to_thread.run_sync(self._files.may_read, file, person):
+    async def _admit_file(self, visitor: Visitor, file: str) -> None:
+        if not await anyio.to_thread.run_sync(self._files.may_read, file, visitor.person):
             raise StudioError("file_unknown", file=file.rpartition("/")[2])
 
-    async def _admit_upload(self, visit: Visit) -> None:
-        person = person_of(visit.request.cookies, self._guests)
+    async def _admit_upload(self, visit: Visit, visitor: Visitor) -> None:
+        person = visitor.person
         who = person or address_of(visit.request)
         await anyio.to_thread.run_sync(self._limits.take, Rate.UPLOAD, who)
         if person is None:
@@ -189,21 +227,6 @@ def path_of(scope: Scope) -> str:
     if root and (path == root or path.startswith(f"{root}/")):
         return path[len(root) :]
     return path
-
-
-def _take_token(scope: Scope, guests: Guests) -> bool:
-    """Put the person a token proves in the cookie's place; a bad token leaves nobody."""
-    request = HTTPConnection(scope)
-    kind, _, token = request.headers.get("authorization", "").partition(" ")
-    token = token.strip()
-    if kind.lower() != "bearer" or not token.startswith(TOKEN_MARK):
-        return False
-    person = guests.read_token(token)
-    cookies = {name: value for name, value in request.cookies.items() if name != COOKIE}
-    if person is not None:
-        cookies[COOKIE] = guests.cookie(person)
-    MutableHeaders(scope=scope)["cookie"] = "; ".join(f"{n}={v}" for n, v in cookies.items())
-    return person is not None
 
 
 class Visit:
@@ -237,6 +260,17 @@ class Visit:
         """Tell whether a browser asks what another site's page may do."""
         asked = "access-control-request-method" in self.request.headers
         return self.method == "OPTIONS" and asked and bool(self.origin)
+
+    @property
+    def opens_a_page(self) -> bool:
+        """Tell whether a browser wants to show the answer."""
+        headers = self.request.headers
+        wanted = headers.get("sec-fetch-dest", "document") in ("document", "iframe")
+        return self.method == "GET" and wanted and "text/html" in headers.get("accept", "")
+
+    def way_to(self, path: str) -> str:
+        """Write the way from the asked address to a path of ours, whatever stands before both."""
+        return "../" * (self.path.count("/") - 1) + path.removeprefix("/")
 
     def refuse_other_sites(self) -> None:
         """Raise `cross_site` for what another site's page sends."""

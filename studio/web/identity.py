@@ -12,10 +12,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from studio.engine.accounts import COOKIE, COOKIE_AGE_S, Guests
+from studio.web.visitors import By, visitor_of
 
 
 class Identity:
@@ -31,7 +31,11 @@ class Identity:
         if not is_page_load(scope, self._paths):
             await self._app(scope, receive, send)
             return
-        person = self._guests.read(HTTPConnection(scope).cookies.get(COOKIE))
+        visitor = visitor_of(scope)
+        if visitor.by in (By.SESSION, By.TOKEN, By.HOUSE):  # what they show is enough
+            await self._app(scope, receive, send)
+            return
+        person = visitor.person
         value = self._guests.cookie(person) if person else self._guests.new()[1]
         cookie = cookie_header(value, Headers(scope=scope), str(scope.get("scheme", "http")))
 
@@ -51,11 +55,22 @@ def is_page_load(scope: Scope, paths: frozenset[str] = frozenset({"", "/"})) -> 
     return path in paths
 
 
-def cookie_header(value: str, headers: Mapping[str, str], scheme: str) -> str:
-    """Write the Set-Cookie line for a page load with these request headers."""
+def cookie_header(
+    value: str,
+    headers: Mapping[str, str],
+    scheme: str,
+    *,
+    name: str = COOKIE,
+    age_s: int = COOKIE_AGE_S,
+    framed: bool = False,
+) -> str:
+    """Write the Set-Cookie line of an answer to these request headers.
+
+    `framed`: the page may stand in another site's frame, though the request does not say so.
+    """
     secure = scheme == "https" or headers.get("x-forwarded-proto", "").startswith("https")
-    framed = headers.get("sec-fetch-dest") == "iframe"
-    line = f"{COOKIE}={value}; Max-Age={COOKIE_AGE_S}; Path=/; HttpOnly"
+    framed = framed or headers.get("sec-fetch-dest") == "iframe"
+    line = f"{name}={value}; Max-Age={age_s}; Path=/; HttpOnly"
     if secure and framed:
         return f"{line}; SameSite=None; Secure; Partitioned"
     return f"{line}; SameSite=Lax" + ("; Secure" if secure else "")

@@ -55,6 +55,12 @@ def believe(scope: Scope, trusted: Sequence[Network]) -> None:
         scope["client"] = (str(client), 0)
 
 
+def loopback(host: str) -> bool:
+    """Tell whether a host's name or address means this machine."""
+    address = _address(host)
+    return host.lower() == "localhost" if address is None else address.is_loopback
+
+
 def _first_stranger(
     chain: Sequence[str], trusted: Sequence[Network]
 ) -> IPv4Address | IPv6Address | None:

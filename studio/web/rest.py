@@ -54,6 +54,7 @@ from studio.web.schemas import (
     workflow_view,
 )
 from studio.web.sending import names_address, values_of
+from studio.web.visitors import visitor_of
 
 PAGE_AT_MOST: Final = 100
 SKIP_AT_MOST: Final = 10_000
@@ -140,7 +141,9 @@ class Rest:
     def guest(self, request: Request) -> Guest:
         """Get a token. A browser's guest gets one for itself, anybody else becomes a new guest."""
         self._limits.take(Rate.GUEST, address_of(request))
-        person = person_of(request.cookies, self._guests) or self._guests.new()[0]
+        visitor = visitor_of(request.scope)
+        known = visitor.person if visitor.account is None else None
+        person = known or self._guests.new()[0]
         return Guest(token=self._guests.token(person), person=person)
 
     # Orders -------------------------------------------------------------------------------
@@ -152,7 +155,7 @@ class Rest:
         key: Annotated[str | None, Header(alias="Idempotency-Key", max_length=KEY_CHARS)] = None,
     ) -> Accepted:
         """Order a job. The same `Idempotency-Key` gives the same job again."""
-        body = await _json(request)
+        body = await json_body(request)
         name = body.get("workflow")
         if not isinstance(name, str) or not name:
             raise StudioError("field_required", field="workflow")
@@ -356,7 +359,7 @@ def _us(moment: datetime | None) -> int | None:
     return round((aware - _EPOCH).total_seconds() * 1e6)
 
 
-async def _json(request: Request) -> dict[str, Any]:
+async def json_body(request: Request) -> dict[str, Any]:
     """Read a JSON object; numbers too large for JSON's readers and NaN are no JSON here."""
 
     def refuse(_name: str) -> Any:
@@ -386,7 +389,8 @@ _REFUSALS: Final = {
 }
 
 
-def _refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
+def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Describe the ways a route may refuse, for the documentation."""
     return {status: {"model": Refusal, "description": _REFUSALS[status]} for status in statuses}
 
 
@@ -418,18 +422,18 @@ def router(rest: Rest, catalog: Catalog, prompt_max_chars: int) -> APIRouter:
     }
     known = (401, 403, 404, 422, 503)
     add = _adder(made, rest)
-    add("POST", "/guest", rest.guest, 201, _refusals(403, 429, 503))
-    add("POST", "/generate", rest.generate, 202, _refusals(400, 409, 413, 429, *known), order)
-    add("GET", "/status/{job_id}", rest.status, 200, _refusals(429, *known))
-    add("GET", "/events/{job_id}", rest.events, 200, stream | _refusals(*known))
-    add("POST", "/cancel/{job_id}", rest.cancel, 200, _refusals(409, *known))
-    add("POST", "/retry/{job_id}", rest.retry, 202, _refusals(409, 413, 429, *known))
-    add("GET", "/history", rest.history, 200, _refusals(*known))
-    add("DELETE", "/jobs/{job_id}", rest.delete, 200, _refusals(409, *known))
-    add("POST", "/jobs/{job_id}/restore", rest.restore, 200, _refusals(409, *known))
-    add("POST", "/upload", rest.upload, 201, _refusals(400, 413, 429, *known), form)
-    add("GET", "/workflows", rest.workflows, 200, _refusals(*known))
-    add("GET", "/models", rest.models, 200, _refusals(*known))
+    add("POST", "/guest", rest.guest, 201, refusals(403, 429, 503))
+    add("POST", "/generate", rest.generate, 202, refusals(400, 409, 413, 429, *known), order)
+    add("GET", "/status/{job_id}", rest.status, 200, refusals(429, *known))
+    add("GET", "/events/{job_id}", rest.events, 200, stream | refusals(*known))
+    add("POST", "/cancel/{job_id}", rest.cancel, 200, refusals(409, *known))
+    add("POST", "/retry/{job_id}", rest.retry, 202, refusals(409, 413, 429, *known))
+    add("GET", "/history", rest.history, 200, refusals(*known))
+    add("DELETE", "/jobs/{job_id}", rest.delete, 200, refusals(409, *known))
+    add("POST", "/jobs/{job_id}/restore", rest.restore, 200, refusals(409, *known))
+    add("POST", "/upload", rest.upload, 201, refusals(400, 413, 429, *known), form)
+    add("GET", "/workflows", rest.workflows, 200, refusals(*known))
+    add("GET", "/models", rest.models, 200, refusals(*known))
     return made
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
+from studio.engine.people import Role
 from studio.practice import PracticeServer
 from tests.tabs.filters import forgive
 from tests.tabs.site import CHECKPOINT, MODELS, Site, served
@@ -20,6 +22,8 @@ UNLIMITED: dict[str, Any] = {
     "rate_status": 0,
     "rate_upload": 0,
     "rate_guest": 0,
+    "rate_login": 0,
+    "rate_register": 0,
 }
 Order = Callable[..., dict[str, Any]]
 Ended = Callable[[str], dict[str, Any]]
@@ -56,6 +60,17 @@ def programs(site: Site) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=site.url, timeout=20, trust_env=False) as client:
         token = client.post("/api/guest").json()["token"]
         client.headers["Authorization"] = f"Bearer {token}"
+        yield client
+
+
+@contextmanager
+def members(site: Site, *, role: Role = Role.MEMBER) -> Iterator[httpx.Client]:
+    """A program with the personal token of an account of its own."""
+    people = site.studio.people
+    account = people.add(f"{uuid.uuid4().hex}@example.com", "correct horse battery", role=role)
+    _, token = people.make_token(account.person, "test", writes=True)
+    headers = {"Authorization": f"Bearer {token}"}
+    with httpx.Client(base_url=site.url, headers=headers, timeout=20, trust_env=False) as client:
         yield client
 
 

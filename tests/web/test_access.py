@@ -1,4 +1,4 @@
-"""Every route of the app, and what each of three may get: nobody, another person, the owner.
+"""Every route of the app, and what each of three may get: nobody, another member, the owner.
 
 A route without a row fails, and so does a row without a route.
 """
@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from tests.tabs.site import Site
-from tests.web.conftest import Ended, Order, programs
+from tests.web.conftest import Ended, Order, members, programs
 from tests.web.test_rest import TEXT, png
 
 OPEN = (200, 200, 200)
@@ -21,6 +21,8 @@ CLOSED = (404, 404, 404)
 OWN = (404, 404, 200)
 CALLERS = (401, 200, 200)
 MINE = (401, 404, 200)
+LOGGED_IN = (401, 403, 403)
+"""What a person does with the password is not for a token, the owner's neither."""
 SESSION = (200, 200, 200)
 """A stream that breaks off at once: it belongs to a session or event, the program's own secret."""
 
@@ -50,6 +52,16 @@ TABLE: Mapping[str, tuple[int, ...]] = {
     "POST /api/upload": (401, 201, 201),
     "GET /api/workflows": CALLERS,
     "GET /api/models": CALLERS,
+    "POST /api/register": (400, 400, 400),
+    "POST /api/login": (400, 400, 400),
+    "POST /api/logout": OPEN,
+    "GET /api/me": CALLERS,
+    "PUT /api/user/profile": LOGGED_IN,
+    "PUT /api/user/password": LOGGED_IN,
+    "DELETE /api/user/delete": LOGGED_IN,
+    "GET /api/tokens": CALLERS,
+    "POST /api/tokens": LOGGED_IN,
+    "DELETE /api/tokens/{token_id}": LOGGED_IN,
     # Gradio's, that the page and its clients need
     "GET /config": OPEN,
     "GET /config/": OPEN,
@@ -121,6 +133,18 @@ class Owned:
 
     program: httpx.Client
     names: Mapping[str, str]
+
+
+@pytest.fixture
+def program(site: Site) -> Iterator[httpx.Client]:
+    with members(site) as owner:
+        yield owner
+
+
+@pytest.fixture
+def stranger(site: Site) -> Iterator[httpx.Client]:
+    with members(site) as other:
+        yield other
 
 
 @pytest.fixture
