@@ -33,6 +33,7 @@ from studio.web.gradio_files import GradioFiles
 from studio.web.guards import Guards, Rules
 from studio.web.proxies import networks
 from studio.web.rest import Rest, router
+from studio.web.shared import ShareRoutes, share_router
 from studio.web.site import site
 from studio.web.visitors import Mode, Visitors
 
@@ -142,6 +143,7 @@ class StudioBlocks(gr.Blocks):
         return site(
             parts.desk,
             parts.guests,
+            shares=parts.shares,
             start=self._start,
             stop=self._stop,
             look=look(),
@@ -165,6 +167,7 @@ class StudioBlocks(gr.Blocks):
         )
         made = router(rest, parts.catalog, settings.prompt_max_chars)
         made.include_router(account_router(accounts))
+        made.include_router(share_router(ShareRoutes(parts.shares, rest)))
         return made
 
     @property

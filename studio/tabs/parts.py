@@ -8,6 +8,7 @@ from studio.engine.accounts import Guests
 from studio.engine.desk import Desk
 from studio.engine.limits import Limits
 from studio.engine.people import People
+from studio.engine.shares import Shares
 from studio.engine.workflow.catalog import Catalog
 from studio.settings import Settings
 
@@ -26,6 +27,10 @@ class Parts(Protocol):
     @property
     def desk(self) -> Desk:
         """Give the one door to jobs."""
+
+    @property
+    def shares(self) -> Shares:
+        """Give the maker and opener of links to single results."""
 
     @property
     def guests(self) -> Guests:

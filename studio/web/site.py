@@ -14,10 +14,12 @@ from starlette.middleware import Middleware
 
 from studio.engine.accounts import Guests
 from studio.engine.desk import Desk
+from studio.engine.shares import Shares
 from studio.web.docs import Docs
 from studio.web.identity import Identity
 from studio.web.language import Language
 from studio.web.routes import Assets, Files, routes
+from studio.web.shared import SharedPages, shared_routes
 from studio.web.vitals import vital_routes
 
 _FIRST: Final = (Path(__file__).parent / "assets" / "first.js").read_text("utf-8")
@@ -27,6 +29,7 @@ def site(
     desk: Desk,
     guests: Guests,
     *,
+    shares: Shares,
     start: Callable[[], None],
     stop: Callable[[], None],
     look: Mapping[str, tuple[str, str]],
@@ -55,6 +58,7 @@ def site(
         "routes": [
             *routes(Files(desk, guests), assets),
             *vital_routes(desk),
+            *shared_routes(SharedPages(shares, language)),
             *Docs(rest, language).pages(),
             *rest.routes,
         ],

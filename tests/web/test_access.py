@@ -35,6 +35,11 @@ TABLE: Mapping[str, tuple[int, ...]] = {
     "GET /play/{job_id}/{name}": OWN,
     "GET /inputs/{ref}": OWN,
     "GET /studio-assets/{name}": OPEN,
+    "GET /shared/{token}": OPEN,
+    "GET /shared/{token}/{name}": OPEN,
+    "POST /api/shares": (401, 404, 201),
+    "GET /api/shares": CALLERS,
+    "DELETE /api/shares/{share_id}": MINE,
     "GET /api/health": OPEN,
     "GET /api/metrics": OPEN,
     "GET /metrics": OPEN,
@@ -152,12 +157,16 @@ def owned(site: Site, program: httpx.Client, order: Order, ended: Ended) -> Owne
     job = ended(order()["job_id"])
     ref = program.post("/api/upload", files={"file": ("a.png", png())}).json()["filename"]
     (path,) = program.post("/gradio_api/upload", files={"files": ("a.txt", b"x")}).json()
+    share = program.post("/api/shares", json={"job_id": job["job_id"]}).json()
     page = program.get("/").text
     asset = page.split("studio-assets/")[1].split("?")[0]
     return Owned(
         program,
         {
             "{job_id}": job["job_id"],
+            "{share_id}": share["id"],
+            "shared/{token}/{name}": f"shared/{share['url'].rpartition('/')[2]}/picture.png",
+            "{token}": share["url"].rpartition("/")[2],
             "outputs/zip": f"outputs/zip?of={job['job_id']}",
             "{ref}": ref,
             "{path_or_url:path}": path,
@@ -204,18 +213,21 @@ def test_each_gets_what_the_table_says(site: Site, owned: Owned, stranger: httpx
             for name, value in owned.names.items():
                 path = path.replace(name, value)
             nobody.cookies.clear()
-            got = tuple(status(one, method, path) for one in (nobody, stranger, owned.program))
+            callers, mine = (nobody, stranger, owned.program), owned.names["{job_id}"]
+            got = tuple(status(one, method, path, mine) for one in callers)
             if got != wanted:
                 wrong[row] = got
 
     assert wrong == {}
 
 
-def status(client: httpx.Client, method: str, path: str) -> int:
+def status(client: httpx.Client, method: str, path: str, job_id: str = "") -> int:
     """Ask once, and read no stream that may not end."""
     more: dict[str, object] = {}
     if path == "/api/generate":
         more["json"] = TEXT
+    elif (method, path) == ("POST", "/api/shares"):
+        more["json"] = {"job_id": job_id}
     elif path == "/api/upload":
         more["files"] = {"file": ("a.png", png())}
     elif path == "/gradio_api/upload":
