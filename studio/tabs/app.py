@@ -166,8 +166,8 @@ class StudioBlocks(gr.Blocks):
             framed=bool(os.environ.get("SPACE_ID")),
         )
         made = router(rest, parts.catalog, settings.prompt_max_chars)
-        made.include_router(account_router(accounts))
-        made.include_router(share_router(ShareRoutes(parts.shares, rest)))
+        made.routes.extend(account_router(accounts).routes)
+        made.routes.extend(share_router(ShareRoutes(parts.shares, rest)).routes)
         return made
 
     @property

@@ -24,7 +24,7 @@ from studio.errors import StudioError
 from studio.settings import Settings
 from studio.web.guards import address_of
 from studio.web.identity import cookie_header
-from studio.web.rest import ToldRoute, json_body, refusals
+from studio.web.rest import ToldRoute, json_body, plain_text, refusals
 from studio.web.visitors import SESSION_COOKIE, By, Mode, Visitor, Visitors, visitor_of
 
 T = TypeVar("T")
@@ -328,12 +328,8 @@ def _kind(visitor: Visitor) -> str:
 
 
 def _text(said: Mapping[str, Any], name: str) -> str:
-    value = said.get(name, "")
-    if value is None:
-        return ""
-    if not isinstance(value, str):
-        raise StudioError("field_wrong_type", field=name, type="text")
-    return value
+    value = said.get(name)
+    return "" if value is None else plain_text(value, name)
 
 
 def _moment(us: int) -> datetime:
@@ -352,7 +348,7 @@ def _token_view(token: Token) -> TokenView:
 
 def account_router(handlers: AccountRoutes) -> APIRouter:
     """Bind the handlers to their addresses."""
-    made = APIRouter(route_class=ToldRoute)
+    made = APIRouter(prefix="/api", route_class=ToldRoute)
 
     def add(
         method: str,

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,7 +31,7 @@ from studio import texts
 from studio.engine.accounts import Guests
 from studio.engine.desk import Again, Desk
 from studio.engine.history import Filters
-from studio.engine.jobs import Job, State
+from studio.engine.jobs import Hook, Job, News, State
 from studio.engine.limits import Limits, Rate
 from studio.engine.workflow.catalog import Catalog
 from studio.errors import StudioError
@@ -48,6 +49,7 @@ from studio.web.schemas import (
     Moved,
     Refusal,
     Uploaded,
+    WebhookSecret,
     Workflows,
     job_view,
     order_schema,
@@ -67,6 +69,7 @@ _BEAT_EVERY: Final = 10
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _FORMS: Final = "multipart/form-data"
+_HOST: Final = re.compile(r"[A-Za-z0-9.:_\[\]-]{1,255}")
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
@@ -159,18 +162,22 @@ class Rest:
         name = body.get("workflow")
         if not isinstance(name, str) or not name:
             raise StudioError("field_required", field="workflow")
+        hook = _hook(body.get("webhook"), request, caller)
         lane = self._fetching if names_address(body) else None
         return await anyio.to_thread.run_sync(
-            self._order, caller.person, name, body, key, limiter=lane
+            self._order, caller.person, name, body, key, hook, limiter=lane
         )
 
-    def _order(self, person: str, name: str, body: Mapping[str, Any], key: str | None) -> Accepted:
+    def _order(
+        self, person: str, name: str, body: Mapping[str, Any], key: str | None, hook: Hook | None
+    ) -> Accepted:
         entry = self._catalog.entry(name)
         self._limits.take(Rate.GENERATE, person)
         again = Again(key, json.dumps(body, sort_keys=True)) if key else None
         with tempfile.TemporaryDirectory(prefix="studio-") as folder:
             values = values_of(body, entry, Path(folder))
-            return _accepted(self._desk.submit(person, entry.name, values, again=again))
+            job = self._desk.submit(person, entry.name, values, again=again, hook=hook)
+            return _accepted(job)
 
     def retry(self, job_id: str, caller: Caller, new_seed: bool = False) -> Accepted:
         """Order an ended job again, with the same seed or a new one."""
@@ -179,8 +186,15 @@ class Rest:
 
     def cancel(self, job_id: str, caller: Caller) -> JobView:
         """Stop a job, in the queue or while it runs."""
-        job = self._desk.cancel(caller.person, job_id)
-        return job_view(job, None, root=caller.root, language=caller.language)
+        return self._view(caller, self._desk.cancel(caller.person, job_id))
+
+    def webhook_secret(self, caller: Caller) -> WebhookSecret:
+        """Give the key that signs what your webhooks are sent."""
+        return WebhookSecret(secret=self._desk.webhook_secret(caller.person))
+
+    def _view(self, caller: Caller, job: Job, news: News | None = None) -> JobView:
+        webhook = self._desk.webhooks([job]).get(job.job_id)
+        return job_view(job, news, root=caller.root, language=caller.language, webhook=webhook)
 
     async def upload(self, request: Request, caller: Caller) -> Uploaded:
         """Store a picture, sound or video for later orders."""
@@ -225,7 +239,7 @@ class Rest:
                 news = await anext(heard)
             if news.state.ended:
                 job = await anyio.to_thread.run_sync(self._desk.job, caller.person, job_id)
-        return job_view(job, news, root=caller.root, language=caller.language)
+        return await anyio.to_thread.run_sync(self._view, caller, job, news)
 
     async def events(self, request: Request, job_id: str, caller: Caller) -> StreamingResponse:
         """Tell how a job stands whenever that changes, until it ends, as server-sent events."""
@@ -243,7 +257,7 @@ class Rest:
                     return  # the server ends, and would wait for its last stream
                 if news.state.ended:
                     job = await anyio.to_thread.run_sync(self._desk.job, caller.person, job.job_id)
-                view = job_view(job, news, root=caller.root, language=caller.language)
+                view = await anyio.to_thread.run_sync(self._view, caller, job, news)
                 text = view.model_dump_json()
                 if text != last:
                     last, quiet = text, 0
@@ -286,9 +300,16 @@ class Rest:
             )
         found = self._desk.history(caller.person, wanted, after=after, limit=limit, skip=skip)
         count = self._desk.count(caller.person, wanted)
+        hooks = self._desk.webhooks(found.jobs)
         return HistoryPage(
             jobs=[
-                job_view(job, None, root=caller.root, language=caller.language)
+                job_view(
+                    job,
+                    None,
+                    root=caller.root,
+                    language=caller.language,
+                    webhook=hooks.get(job.job_id),
+                )
                 for job in found.jobs
             ],
             total=count.number,
@@ -343,6 +364,18 @@ class Rest:
         return Models(models=listed, fields=fields)
 
 
+def _hook(url: Any, request: Request, caller: Caller) -> Hook | None:
+    """Read where an order wants its end told, and under which address its person knows us."""
+    if url in (None, ""):
+        return None
+    if not isinstance(url, str):
+        raise StudioError("field_wrong_type", field="webhook", type="string")
+    host = request.headers.get("x-forwarded-host") or request.headers.get("host", "")
+    known = _HOST.fullmatch(host) is not None
+    base = f"{request.url.scheme}://{host}{caller.root}" if known else ""
+    return Hook(url, base, caller.language)
+
+
 def _accepted(job: Job) -> Accepted:
     return Accepted(job_id=job.job_id, status=job.state, seed=job.seed)
 
@@ -372,6 +405,14 @@ async def json_body(request: Request) -> dict[str, Any]:
     if not isinstance(body, dict):
         raise StudioError("body_invalid", type="JSON")
     return body
+
+
+def plain_text(value: object, field: str) -> str:
+    """Read a text that can be written down; JSON's may hold halves of characters."""
+    if isinstance(value, str):
+        with suppress(UnicodeEncodeError):
+            return value.encode().decode()
+    raise StudioError("field_wrong_type", field=field, type="text")
 
 
 # --- routes ---------------------------------------------------------------------------------------
