@@ -10,7 +10,7 @@ import socket
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from studio.engine.accounts import Guests
@@ -25,6 +25,7 @@ from studio.engine.desk import Desk
 from studio.engine.disk import DiskFloor
 from studio.engine.health import Pulse, lag_histogram
 from studio.engine.history import History
+from studio.engine.jobs import Hook, Job
 from studio.engine.ledger import Ledger
 from studio.engine.limits import Limits, Rate
 from studio.engine.live import Live
@@ -40,10 +41,12 @@ from studio.engine.stocks import Stocks
 from studio.engine.store import Store
 from studio.engine.tasks import Doorbell
 from studio.engine.watcher import Pace
+from studio.engine.webhooks import Delivery, Sender, Webhooks
 from studio.engine.workflow import catalog as catalogs
 from studio.engine.workflow.catalog import Catalog
 from studio.practice import PracticeServer
 from studio.settings import DEFAULT_COMFY, Settings
+from studio.web.schemas import job_view
 
 log = logging.getLogger("studio.build")
 
@@ -65,6 +68,7 @@ class Studio:
     media: Media
     store: Store
     outside: Outside
+    sender: Sender
     darkroom: Darkroom
     fleet: Fleet
     stocks: Stocks
@@ -94,6 +98,7 @@ class Studio:
             self.runner.start()
             self.roster.start()
             self.live.start()
+            self.sender.start()
             self.doorbell.start(self.settings.studio_workers)
             self.doorbell.ring()
 
@@ -101,6 +106,7 @@ class Studio:
         """Let jobs end for so many seconds, hand over those that still run, close everything."""
         if grace_s:
             self.doorbell.stop(grace_s)
+        self.sender.stop()
         self.outside.stop()
         self.runner.stop()
         self.doorbell.stop(grace_s=5)
@@ -174,6 +180,9 @@ def build(settings: Settings, *, pace: Pace | None = None, lease: Lease | None =
     fleet.on_change(doorbell.ring)
     stocks.on_change(doorbell.ring)
     _add_chores(doorbell, store, media, ledger, History(database, ledger), settings.output_days)
+    sender = Sender(
+        database, ledger, Webhooks(database, outside, secret), outside, _told_by_webhook
+    )
     roster = Roster(
         hurried,
         name,
@@ -202,6 +211,7 @@ def build(settings: Settings, *, pace: Pace | None = None, lease: Lease | None =
         lags=lags,
         prompt_max_chars=settings.prompt_max_chars,
         outside=outside if settings.studio_fetch_urls else None,
+        webhooks=Webhooks(hurried, outside if settings.studio_webhooks else None, secret),
     )
     shares = Shares(
         hurried,
@@ -230,6 +240,7 @@ def build(settings: Settings, *, pace: Pace | None = None, lease: Lease | None =
         media=media,
         store=store,
         outside=outside,
+        sender=sender,
         darkroom=darkroom,
         fleet=fleet,
         stocks=stocks,
@@ -258,6 +269,12 @@ def _limits(settings: Settings) -> Limits:
         Rate.REGISTER: settings.rate_register,
     }
     return Limits(rates, settings.redis_url)
+
+
+def _told_by_webhook(job: Job, hook: Hook, delivery: Delivery) -> dict[str, Any]:
+    """Write what a webhook is sent: how the job stands, as `/api/status` tells it."""
+    view = job_view(job, None, root=hook.base, language=hook.language, webhook=delivery)
+    return view.model_dump(mode="json")
 
 
 def _house(settings: Settings) -> list[str]:

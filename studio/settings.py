@@ -259,6 +259,9 @@ class Settings(BaseSettings):
     studio_fetch_urls: bool = True
     """Whether programs may name files by their public http or https address, to be fetched."""
 
+    studio_webhooks: bool = True
+    """Whether programs may have an address told when their job has ended."""
+
     outside_hosts: Hosts = ()
     """Hosts in a private network that persons may name in such addresses, comma separated, each
     with its port or for every port. All others must be public."""

@@ -26,7 +26,7 @@ from studio.engine.disk import DiskFloor
 from studio.engine.health import Health, Histogram, Metrics, Pulse
 from studio.engine.history import AT_ONCE_AT_MOST, Count, Filters, History
 from studio.engine.intake import Intake
-from studio.engine.jobs import Given, Job, NewJob, News, Output, State
+from studio.engine.jobs import Given, Hook, Job, NewJob, News, Output, State
 from studio.engine.ledger import Ledger
 from studio.engine.media import InputFile, Media
 from studio.engine.outside import Outside
@@ -36,6 +36,7 @@ from studio.engine.roster import Roster, Worker
 from studio.engine.stocks import ServerReport, Stocks
 from studio.engine.store import Store
 from studio.engine.tasks import Doorbell
+from studio.engine.webhooks import Delivery, Webhooks
 from studio.engine.workflow.binding import Workflow, check
 from studio.engine.workflow.catalog import Catalog
 from studio.engine.workflow.manifest import Kind
@@ -141,6 +142,7 @@ class Desk:
         quota: Quota,
         lags: Histogram,
         prompt_max_chars: int,
+        webhooks: Webhooks,
         outside: Outside | None = None,
         rng: random.Random | None = None,
         new_id: Callable[[], str] = lambda: str(uuid.uuid4()),
@@ -162,13 +164,20 @@ class Desk:
         self._quota = quota
         self._lags = lags
         self._prompt_max_chars = prompt_max_chars
+        self._webhooks = webhooks
         self._rng = rng or random.SystemRandom()
         self._new_id = new_id
 
     # Orders -------------------------------------------------------------------------------
 
     def submit(
-        self, person: str, tab: str, values: Mapping[str, Any], *, again: Again | None = None
+        self,
+        person: str,
+        tab: str,
+        values: Mapping[str, Any],
+        *,
+        again: Again | None = None,
+        hook: Hook | None = None,
     ) -> Job:
         """Check the values, store the files, write the job and ring the doorbell.
 
@@ -178,10 +187,13 @@ class Desk:
         list for `images`. What was changed of them is in `Job.given[...].notes`. Raises
         `StudioError` with `field`.
 
+        `hook` is told when the job has ended; raises `url_refused` for one that leads inwards.
         An order with `again` is taken once: the same again gives the job that is there, another
         under its key raises `key_reused`.
         """
         self._check_room(person)
+        if hook is not None:
+            self._webhooks.check(hook)
         workflow = self._catalog.entry(tab).pick(values)
         taken = self._intake.take(person, workflow.manifest, values)
         checked = check(
@@ -201,6 +213,7 @@ class Desk:
             inputs=tuple(dict.fromkeys(one.ref for one in taken.given)),
             given=taken.given,
             words=_words(workflow, checked, taken.given),
+            hook=hook,
         )
         return self._order(new) if again is None else self._order_once(new)
 
@@ -268,6 +281,9 @@ class Desk:
             job = self._order(new)
         if (job.workflow, _plain(job.values)) != (new.workflow, _plain(new.values)):
             raise StudioError("key_reused")
+        asked = self._webhooks.of([job.job_id]).get(job.job_id)
+        if (asked and asked.url) != (new.hook and new.hook.url):
+            raise StudioError("key_reused")
         return job
 
     def _order(self, new: NewJob) -> Job:
@@ -286,6 +302,14 @@ class Desk:
     def job(self, person: str, job_id: str) -> Job:
         """Give one job of this person, or raise `job_unknown`."""
         return self._ledger.get(job_id, person=person)
+
+    def webhooks(self, jobs: Sequence[Job]) -> Mapping[str, Delivery]:
+        """Tell how the webhooks of jobs stand, by job_id, of those that have one."""
+        return self._webhooks.of([job.job_id for job in jobs])
+
+    def webhook_secret(self, person: str) -> str:
+        """Give the key that signs what this person's webhooks are sent."""
+        return self._webhooks.secret_of(person)
 
     def running(self, person: str, tab: str | None = None) -> Sequence[Job]:
         """List this person's pending and processing jobs, oldest first."""

@@ -227,6 +227,8 @@ class History:
             ).execute()
             self._shelves.note_gone(person, created_us)
         job.delete().where(job.seq.in_([seq for seq, _, _ in rows])).execute()
+        webhook = self._rows.webhook
+        webhook.delete().where(webhook.job_id.in_([one.job_id for one in jobs])).execute()
         share = self._rows.share
         share.delete().where(share.job_id.in_([one.job_id for one in jobs])).execute()
         self._free(jobs)

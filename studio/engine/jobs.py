@@ -85,6 +85,18 @@ class Given:
 
 
 @dataclass(frozen=True, slots=True)
+class Hook:
+    """Where to tell that a job has ended.
+
+    `base` is the studio's address as who orders knows it, or empty; `language` is theirs.
+    """
+
+    url: str
+    base: str = ""
+    language: str = "en"
+
+
+@dataclass(frozen=True, slots=True)
 class NewJob:
     """What a person asked for, checked and complete: the seed drawn, the files stored.
 
@@ -103,6 +115,7 @@ class NewJob:
     priority: int = 0
     given: tuple[Given, ...] = ()
     words: str = ""
+    hook: Hook | None = None
 
 
 @dataclass(frozen=True, slots=True)

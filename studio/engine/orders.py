@@ -15,7 +15,7 @@ from typing import Any, Final
 from peewee import SQL, AutoField, IntegrityError, JSONField, fn
 
 from studio.engine.database import Database
-from studio.engine.jobs import Job, NewJob, State
+from studio.engine.jobs import Hook, Job, NewJob, State
 from studio.engine.together import Together
 from studio.engine.words import folded
 from studio.errors import StudioError
@@ -97,6 +97,8 @@ class Orders:
         except IntegrityError:
             return self._there(new)
         pending[new.person] += 1
+        if new.hook is not None:
+            self._rows.webhook.insert(job_id=new.job_id, **_hook_columns(new.hook)).execute()
         if found_by := folded(new.words):
             words.append({"person": new.person, "created_us": now, "seq": seq, "words": found_by})
         return _fresh(new, now)
@@ -173,6 +175,10 @@ def _writer(field: Any) -> Callable[[Any], Any]:
 
 def _tuples(query: Any) -> list[tuple[Any, ...]]:
     return list(query.tuples())
+
+
+def _hook_columns(hook: Hook) -> dict[str, object]:
+    return asdict(hook) | {"state": "waiting"}
 
 
 def _columns(new: NewJob, created_us: int) -> dict[str, object]:

@@ -230,6 +230,19 @@ class AuditRow(pw.Model):
     about = pw.CharField(max_length=128)
 
 
+class WebhookRow(pw.Model):
+    """What an order asked to be told at its end, written with it, and how that delivery stands."""
+
+    job_id = pw.CharField(max_length=64, primary_key=True)
+    url = pw.TextField()
+    base = pw.CharField(max_length=512, default="")
+    language = pw.CharField(max_length=16)
+    state = pw.CharField(max_length=16)
+    attempts = pw.IntegerField(default=0)
+    last_status = pw.IntegerField(null=True)
+    next_us = pw.BigIntegerField(default=0)
+
+
 class ChoreRow(pw.Model):
     """When a chore is due next, so that of many processes one does it."""
 
@@ -248,6 +261,7 @@ class Tables:
     words: type[WordsRow]
     shelf: type[ShelfRow]
     mark: type[MarkRow]
+    webhook: type[WebhookRow]
     chore: type[ChoreRow]
     worker: type[WorkerRow]
     stock: type[StockRow]
@@ -268,6 +282,7 @@ def tables(database: pw.Database) -> Tables:
         output=_bound(database, OutputRow, "output"),
         share=_bound(database, ShareRow, "share"),
         words=_bound(database, WordsRow, "job_words", primary_key=words_key),
+        webhook=_bound(database, WebhookRow, "webhook"),
         chore=_bound(database, ChoreRow, "chore"),
         worker=_bound(database, WorkerRow, "worker"),
         shelf=_bound(database, ShelfRow, "shelf"),

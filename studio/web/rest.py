@@ -473,6 +473,7 @@ def router(rest: Rest, catalog: Catalog, prompt_max_chars: int) -> APIRouter:
     add("DELETE", "/jobs/{job_id}", rest.delete, 200, refusals(409, *known))
     add("POST", "/jobs/{job_id}/restore", rest.restore, 200, refusals(409, *known))
     add("POST", "/upload", rest.upload, 201, refusals(400, 413, 429, *known), form)
+    add("POST", "/webhooks/secret", rest.webhook_secret, 200, refusals(*known))
     add("GET", "/workflows", rest.workflows, 200, refusals(*known))
     add("GET", "/models", rest.models, 200, refusals(*known))
     return made

@@ -13,6 +13,7 @@ from studio import texts
 from studio.engine.jobs import Given, Job, News, Output, State
 from studio.engine.outside import URL_CHARS
 from studio.engine.stocks import ServerReport
+from studio.engine.webhooks import Delivery, Stand
 from studio.engine.workflow.binding import Workflow
 from studio.engine.workflow.catalog import Catalog, Tab
 from studio.engine.workflow.manifest import SEED_MAX, Kind, Parameter
@@ -51,6 +52,16 @@ class Made(BaseModel):
     download_url: str
 
 
+class WebhookView(BaseModel):
+    """How the telling of a job's end stands. Its body is a job as shown here, its end included."""
+
+    url: str
+    state: Stand
+    attempts: int
+    last_status: int | None = Field(description="HTTP status of the last answer, if one came")
+    next_try: str | None
+
+
 class JobView(BaseModel):
     """How a job stands. Times are UTC, ISO 8601."""
 
@@ -78,6 +89,7 @@ class JobView(BaseModel):
     started_at: str | None
     finished_at: str | None
     seconds: float | None
+    webhook: WebhookView | None = Field(description="null where the order named none")
 
 
 class Accepted(BaseModel):
@@ -98,6 +110,12 @@ class HistoryPage(BaseModel):
     total_pages: int
     limit: int
     next: str | None
+
+
+class WebhookSecret(BaseModel):
+    """The key of HMAC-SHA256 over `TIMESTAMP.BODY`, which signs what your webhooks are sent."""
+
+    secret: str
 
 
 class Moved(BaseModel):
@@ -204,7 +222,14 @@ class Models(BaseModel):
 # --- from our values to these --------------------------------------------------------------------
 
 
-def job_view(job: Job, news: News | None, *, root: str, language: str) -> JobView:
+def job_view(
+    job: Job,
+    news: News | None,
+    *,
+    root: str,
+    language: str,
+    webhook: Delivery | None = None,
+) -> JobView:
     """Show a job to its person. `root` is the path the studio is served under."""
     outputs = [made(job, output, root) for output in job.outputs]
     state = job.state if news is None or job.state.ended else news.state
@@ -234,6 +259,17 @@ def job_view(job: Job, news: News | None, *, root: str, language: str) -> JobVie
         started_at=_moment(job.started_us),
         finished_at=_moment(job.ended_us),
         seconds=job.seconds,
+        webhook=_webhook(webhook) if webhook else None,
+    )
+
+
+def _webhook(delivery: Delivery) -> WebhookView:
+    return WebhookView(
+        url=delivery.url,
+        state=delivery.state,
+        attempts=delivery.attempts,
+        last_status=delivery.last_status,
+        next_try=_moment(delivery.next_us),
     )
 
 
@@ -369,6 +405,12 @@ def _entry_schema(entry: Tab, prompt_max_chars: int) -> dict[str, Any]:
     properties: dict[str, Any] = {
         "workflow": {"type": "string", "const": entry.name},
         "values": {"type": "object", "description": "the parameters, in place of flat ones"},
+        "webhook": {
+            "type": "string",
+            "pattern": "^https?://",
+            "maxLength": URL_CHARS,
+            "description": "address that is posted to when the job has ended",
+        },
     }
     for p in entry.parameters:
         words = [texts.local(p.label, "en"), texts.local(p.help, "en")]

@@ -21,7 +21,7 @@ from studio.errors import StudioError
 REF: Final = re.compile(r"[0-9a-f]{64}\.[a-z0-9]{2,4}")
 """What `/api/upload` calls a file."""
 
-NOT_PARAMETERS: Final = ("workflow", "values")
+NOT_PARAMETERS: Final = ("workflow", "values", "webhook")
 _DATA: Final = re.compile(r"data:([^,;]*)((?:;[^,;]*)*),", re.IGNORECASE)
 _ADDRESS: Final = re.compile(r"https?://", re.IGNORECASE)
 _SLICE_CHARS: Final = 4 * (1 << 18)

@@ -55,6 +55,7 @@ TABLE: Mapping[str, tuple[int, ...]] = {
     "DELETE /api/jobs/{job_id}": MINE,
     "POST /api/jobs/{job_id}/restore": MINE,
     "POST /api/upload": (401, 201, 201),
+    "POST /api/webhooks/secret": CALLERS,
     "GET /api/workflows": CALLERS,
     "GET /api/models": CALLERS,
     "POST /api/register": (400, 400, 400),
