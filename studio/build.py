@@ -31,6 +31,7 @@ from studio.engine.limits import Limits, Rate
 from studio.engine.live import Live
 from studio.engine.media import Media
 from studio.engine.outside import Outside
+from studio.engine.oversight import Oversight
 from studio.engine.people import People, Registration
 from studio.engine.quota import Quota
 from studio.engine.roster import Roster, name_of_this_process
@@ -53,6 +54,9 @@ log = logging.getLogger("studio.build")
 MB: Final = 1_000_000
 HOUR_S: Final = 3600.0
 DAY_S: Final = 24 * HOUR_S
+SHELVES_EVERY_S: Final = 20.0
+SHELVING_S: Final = 3.0
+"""How long one process works on shelves at a time: after an update there may be a million jobs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +84,7 @@ class Studio:
     shares: Shares
     guests: Guests
     people: People
+    oversight: Oversight
     limits: Limits
     practice: PracticeServer | None
     sole_use: SoleUse | None
@@ -252,6 +257,7 @@ def build(settings: Settings, *, pace: Pace | None = None, lease: Lease | None =
         shares=shares,
         guests=Guests(secret),
         people=people,
+        oversight=Oversight(hurried, people, desk, desks, limits=settings.limits),
         limits=_limits(settings),
         practice=practice,
         sole_use=_sole_use(settings.database_url),
@@ -336,6 +342,7 @@ def _add_chores(
 ) -> None:
     """Name what is tidied now and then, by one process of all."""
     doorbell.add_chore("deleted jobs", HOUR_S, lambda: history.purge(DAY_S, store.remove))
+    doorbell.add_chore("shelves", SHELVES_EVERY_S, lambda: history.tidy(SHELVING_S))
     doorbell.add_chore("drafts", HOUR_S, lambda: store.sweep_drafts(DAY_S))
     doorbell.add_chore("unknown outputs", DAY_S, lambda: store.sweep_unknown(ledger.kept, DAY_S))
     doorbell.add_chore(

@@ -103,6 +103,23 @@ class History:
         found = self._db.read(lambda: self._count(person, filters, at_most + 1))
         return Count(min(found, at_most), found > at_most)
 
+    def several(self, person: str, job_ids: Sequence[str]) -> dict[str, Job]:
+        """Give some of the person's jobs by id, in one reading. Raises `job_unknown`."""
+        job, ids = self._rows.job, _few(job_ids)
+        query: Any = job.select(job.seq).where(
+            job.job_id.in_(ids), job.person == person, job.deleted_us == 0
+        )
+
+        def read() -> dict[str, Job]:
+            seqs = [int(seq) for (seq,) in query.tuples()]
+            return {one.job_id: one for one in self._ledger.by_seq(seqs)}
+
+        found = self._db.read(read) if ids else {}
+        for job_id in ids:
+            if job_id not in found:
+                raise StudioError("job_unknown", job_id=job_id)
+        return found
+
     def favourite(self, person: str, job_id: str, on: bool) -> Job:
         """Set or unset a favourite. Raises `job_unknown`."""
         job = self._rows.job
@@ -181,6 +198,10 @@ class History:
                 forget(one)
             forgotten += len(gone)
         return forgotten
+
+    def tidy(self, stop_after_s: float) -> int:
+        """Put jobs that have grown old where they are quickly found; give how much was done."""
+        return self._shelves.tidy(stop_after_s)
 
     def expire(self, older_than_s: float, forget: Callable[[Job], None]) -> int:
         """Take away what ended so long ago, but no favourite: rows, then files. Give how many."""
