@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
@@ -27,6 +27,10 @@ GROUP_AT_MOST: Final = 32
 _EVERYBODYS: Final = frozenset({"database_away", "disk_full"})
 """What is wrong with the house and not with one order: trying each alone would take as long again.
 """
+
+
+_Fresh = tuple[NewJob, int]
+"""A job that is to be written, and when it came."""
 
 
 class Orders:
@@ -76,55 +80,81 @@ class Orders:
 
     def _write_all(self, group: Sequence[NewJob]) -> list[Job | Exception]:
         who = sorted({new.person for new in group})
-        self._hold(who)
+        shelved_us = self._hold(who)
         pending = self._pending(who)
-        words: list[dict[str, object]] = []
-        answers = [self._write_one(new, pending, words) for new in group]
-        self._words.rows(words)
-        return answers
+        fresh: dict[str, _Fresh] = {}
+        for new in group:
+            if new.job_id not in fresh and pending[new.person] < self._max_pending:
+                pending[new.person] += 1
+                # A clock set back must not put a job among those that stand on shelves already.
+                fresh[new.job_id] = new, max(self._now(), shelved_us[new.person] + 1)
+        written = {id(new): _as_read(new, at) for new, at in self._insert(list(fresh.values()))}
+        return [written.get(id(new)) or self._there(new) for new in group]
 
-    def _write_one(
-        self, new: NewJob, pending: Counter[str], words: list[dict[str, object]]
-    ) -> Job | Exception:
-        if pending[new.person] >= self._max_pending:
-            job = self._rows.job
-            known = job.select(SQL("1")).where(job.job_id == new.job_id).exists()
-            full = StudioError("queue_full", limit=self._max_pending)
-            return self._there(new) if known else full
-        now = self._now()
+    def _insert(self, fresh: Sequence[_Fresh]) -> Sequence[_Fresh]:
+        """Write those whose id is not there yet, with what they are found by, and give them."""
         try:
-            seq = self._jobs.rows([_columns(new, now)])
+            self._jobs.rows([_columns(*one) for one in fresh])
         except IntegrityError:
-            return self._there(new)
-        pending[new.person] += 1
-        if new.hook is not None:
-            self._rows.webhook.insert(job_id=new.job_id, **_hook_columns(new.hook)).execute()
-        if found_by := folded(new.words):
-            words.append({"person": new.person, "created_us": now, "seq": seq, "words": found_by})
-        return _fresh(new, now)
+            fresh = [one for one in fresh if self._insert_alone(one)]
+        for new, _ in fresh:
+            if new.hook is not None:
+                self._rows.webhook.insert(job_id=new.job_id, **_hook_columns(new.hook)).execute()
+        words = {new.job_id: text for new, _ in fresh if (text := folded(new.words))}
+        seqs = self._seqs(words)
+        self._words.rows(
+            [
+                {
+                    "person": new.person,
+                    "created_us": created_us,
+                    "seq": seqs[new.job_id],
+                    "words": words[new.job_id],
+                }
+                for new, created_us in fresh
+                if new.job_id in words
+            ]
+        )
+        return fresh
+
+    def _insert_alone(self, one: _Fresh) -> bool:
+        try:
+            self._jobs.rows([_columns(*one)])
+        except IntegrityError:
+            return False
+        return True
+
+    def _seqs(self, job_ids: Collection[str]) -> dict[str, int]:
+        job = self._rows.job
+        query = job.select(job.job_id, job.seq).where(job.job_id.in_(list(job_ids)))
+        return {str(job_id): int(seq) for job_id, seq in (_tuples(query) if job_ids else ())}
 
     def _there(self, new: NewJob) -> Job | Exception:
+        """Give the job that is there under this id; or say why there is none."""
+        job = self._rows.job
+        if not job.select(SQL("1")).where(job.job_id == new.job_id).exists():
+            return StudioError("queue_full", limit=self._max_pending)
         try:
             return self._find(new.job_id, new.person)
         except StudioError as error:
             return error
 
-    def _hold(self, who: Sequence[str]) -> None:
+    def _hold(self, who: Sequence[str]) -> dict[str, int]:
         """Lock the persons' rows, made when new: two submits at once must not both be the last.
 
-        In one order, so that no two processes wait for each other.
+        In one order, so that no two processes wait for each other. Gives the moment until which
+        each person's jobs stand on shelves.
         """
         row = self._rows.person
-        held = self._db.for_update(
-            row.select(row.person).where(row.person.in_(who)).order_by(row.person)
-        )
-        new = sorted(set(who) - {str(person) for (person,) in _tuples(held)})
+        query = row.select(row.person, row.shelved_us).where(row.person.in_(who))
+        held = self._db.for_update(query.order_by(row.person))
+        found = dict(_tuples(held))
+        new = [person for person in who if person not in found]
         if new:
             now = self._now()
-            row.insert_many(
-                [{"person": person, "created_us": now} for person in new]
-            ).on_conflict_ignore().execute()
-            _tuples(held.clone())
+            rows = [{"person": person, "created_us": now} for person in new]
+            row.insert_many(rows).on_conflict_ignore().execute()
+            found = dict(_tuples(held.clone()))
+        return found
 
     def _pending(self, who: Sequence[str]) -> Counter[str]:
         job = self._rows.job
@@ -152,17 +182,15 @@ class _Insert:
         self._text = f"INSERT INTO {left}{model._meta.table_name}{right} ({names}) VALUES "  # noqa: S608
         self._marks = f"({', '.join(marks)})"
 
-    def rows(self, rows: Sequence[Mapping[str, object]]) -> int:
-        """Write rows, whatever they leave out by its default; give the last one's id."""
-        if not rows:
-            return 0
+    def rows(self, rows: Sequence[Mapping[str, object]]) -> None:
+        """Write rows, whatever they leave out by its default."""
         values = [
             write(row[name] if name in row else self._defaults[name])
             for row in rows
             for name, write in self._writers.items()
         ]
-        cursor = self._db.execute_sql(self._text + ", ".join([self._marks] * len(rows)), values)
-        return int(cursor.lastrowid or 0)
+        if rows:
+            self._db.execute_sql(self._text + ", ".join([self._marks] * len(rows)), values)
 
 
 def _writer(field: Any) -> Callable[[Any], Any]:
@@ -197,7 +225,7 @@ def _columns(new: NewJob, created_us: int) -> dict[str, object]:
     }
 
 
-def _fresh(new: NewJob, created_us: int) -> Job:
+def _as_read(new: NewJob, created_us: int) -> Job:
     """Give the job just written, as it will be read."""
     return Job(
         job_id=new.job_id,
