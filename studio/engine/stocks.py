@@ -43,6 +43,7 @@ class _Known:
     stock: Stock
     reports: Mapping[str, Report]
     hopeless: frozenset[str]
+    idle: Mapping[str, Mapping[str, str]]
 
 
 class Stocks:
@@ -133,6 +134,13 @@ class Stocks:
             if workflow in known.reports
         )
 
+    def idle(self, workflow: str) -> dict[str, str]:
+        """Name the fields that no server which can run the workflow has the node for, with it."""
+        known = [one.idle[workflow] for one in self._online().values() if workflow in one.idle]
+        if not known:
+            return {}
+        return {name: node for name, node in known[0].items() if all(name in one for one in known)}
+
     def unfit(self, workflow: str, values: Mapping[str, Any]) -> dict[str, tuple[Lack, ...]]:
         """Give the online servers that cannot run these checked values, and what they lack."""
         preflight = self._preflight(workflow)
@@ -201,7 +209,8 @@ class Stocks:
     def _known(self, stock: Stock) -> _Known:
         reports = {name: self._preflight(name).report(stock) for name in self._catalog.workflows}
         hopeless = frozenset(name for name, report in reports.items() if not report.fit)
-        return _Known(stock, reports, hopeless)
+        idle = {name: self._preflight(name).idle(stock) for name in reports if name not in hopeless}
+        return _Known(stock, reports, hopeless, idle)
 
     def _all_known(self) -> bool:
         online = self._fleet.usable()

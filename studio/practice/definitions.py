@@ -52,6 +52,15 @@ def later() -> Mapping[str, Definition]:
     return _read("object_info_newer.json")
 
 
+@cache
+def custom() -> Mapping[str, Definition]:
+    """Read the definitions of custom nodes that shipped workflows can use where they are installed.
+
+    Not recorded either: they follow the published source of these nodes. Copy before a change.
+    """
+    return _read("object_info_custom.json")
+
+
 def _read(name: str) -> dict[str, Definition]:
     text = resources.files(__package__).joinpath(name).read_text("utf-8")
     nodes: dict[str, Definition] = json.loads(text)
@@ -61,9 +70,13 @@ def _read(name: str) -> dict[str, Definition]:
 class Definitions:
     """The recorded definitions with what this server's folders hold at the moment of asking."""
 
-    def __init__(self, folders: Folders, *, newer: bool = False) -> None:
+    def __init__(
+        self, folders: Folders, *, newer: bool = False, custom_nodes: bool = False
+    ) -> None:
         self._folders = folders
         self._nodes = {**recorded(), **later()} if newer else recorded()
+        if custom_nodes:
+            self._nodes = {**self._nodes, **custom()}
 
     def __contains__(self, class_type: object) -> bool:
         return class_type in self._nodes

@@ -31,7 +31,8 @@ class PracticeServer:
 
     `pace_s` is seconds per sampler step. `folder` holds input, output and temp; without one a
     temporary folder is made and removed again. `models` maps folder kinds to file names to list
-    (None = as recorded). `mark` puts the word PRACTICE on pictures of model nodes.
+    (None = as recorded). `mark` puts the word PRACTICE on pictures of model nodes. `custom_nodes`:
+    those custom nodes are installed that shipped workflows can use.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class PracticeServer:
         folder: Path | None = None,
         models: Mapping[str, Sequence[str]] | None = None,
         mark: bool = True,
+        custom_nodes: bool = False,
     ) -> None:
         self.newer = profile == "newer"
         self.version = VERSIONS[profile]
@@ -52,6 +54,7 @@ class PracticeServer:
         self.url = ""
         self._host, self._port = host, port
         self._pace_s, self._mark = pace_s, mark
+        self._custom_nodes = custom_nodes
         self._folder, self._own_folder = folder, folder is None
         self._models = RECORDED_MODELS if models is None else models
         self._points = Points()
@@ -144,7 +147,9 @@ class PracticeServer:
         self.folders = Folders(self._folder.resolve(), self._models)
         self.folders.make()
         self.folders.wipe_temp()
-        self.definitions = Definitions(self.folders, newer=self.newer)
+        self.definitions = Definitions(
+            self.folders, newer=self.newer, custom_nodes=self._custom_nodes
+        )
 
     def _new_worker(self) -> Worker:
         return Worker(

@@ -8,13 +8,14 @@ language; Gradio's own checks speak English, and know yesterday's choices.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import gradio as gr
 from gradio.components import Component
 from gradio.i18n import I18nData
 
+from studio import texts
 from studio.engine.workflow.binding import Workflow
 from studio.engine.workflow.catalog import Tab
 from studio.engine.workflow.manifest import Kind, Parameter, holds
@@ -308,6 +309,21 @@ def _sent(p: Parameter, value: Any, uploads: Uploads) -> Any:
 # --- what the server says to the fields ---
 
 
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """What the fields must know of the moment they are changed in.
+
+    `off` names, by workflow, the fields that no server can heed, and the node class that is
+    lacking.
+    """
+
+    language: str = texts.DEFAULT
+    off: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+
+ANY_MOMENT: Final = Moment()
+
+
 def refreshed(field: Field, choices: Choices, now: Any) -> dict[str, Any]:
     """Give a model field its new choices; it keeps what it says while that is still offered."""
     values = [value for _, value in choices]
@@ -316,33 +332,52 @@ def refreshed(field: Field, choices: Choices, now: Any) -> dict[str, Any]:
     return change
 
 
-def adjusted(form: Form, raw: Sequence[Any]) -> list[dict[str, Any]]:
+def adjusted(form: Form, raw: Sequence[Any], at: Moment = ANY_MOMENT) -> list[dict[str, Any]]:
     """Show what the picked workflow has, with its bounds; untouched fields take its defaults."""
     given = {field.name: value for field, value in zip(form.fields, raw, strict=True)}
     workflow = form.tab.pick(given)
-    return [_adjust(form, field, workflow, given) for field in form.fields]
+    return [_adjust(form, field, workflow, given, at) for field in form.fields]
 
 
-def settled(form: Form, raw: Sequence[Any]) -> list[dict[str, Any]]:
-    """Show what the picked workflow has, with its bounds; no field changes what it says."""
+def settled(form: Form, raw: Sequence[Any], at: Moment = ANY_MOMENT) -> list[dict[str, Any]]:
+    """Show what the picked workflow has, with its bounds; no field changes what it says.
+
+    But for one that is off: what it held goes, since nobody could take it out.
+    """
     given = {field.name: value for field, value in zip(form.fields, raw, strict=True)}
     workflow = form.tab.pick(given)
-    return [_fit(field, workflow.manifest.parameter(field.name), given) for field in form.fields]
+    return [_fit(field, workflow, given, at) for field in form.fields]
 
 
-def _fit(field: Field, own: Parameter | None, given: Mapping[str, Any]) -> dict[str, Any]:
+def _fit(field: Field, workflow: Workflow, given: Mapping[str, Any], at: Moment) -> dict[str, Any]:
+    own = workflow.manifest.parameter(field.name)
     change: dict[str, Any] = gr.update(visible=_counts(own, given))
-    if own is not None and isinstance(field.component, gr.Slider):
+    if own is None or isinstance(field.component, gr.HTML):
+        return change
+    if isinstance(field.component, gr.Slider):
         change |= {"minimum": own.min, "maximum": own.max, "step": step_of(own)}
+    lacking = at.off.get(workflow.name, {}).get(field.name, "")
+    change |= {"info": _said(own, lacking, at.language), "interactive": not lacking}
+    if lacking and given.get(field.name):
+        change["value"] = _empty(own)
     return change
 
 
+def _said(p: Parameter, lacking: str, language: str) -> str | None:
+    """Give what stands below a field's name: its help, or why it is off."""
+    if lacking:
+        return texts.text("field.off", language, class_type=lacking)
+    if p.help:
+        return texts.local(p.help, language)
+    return texts.text("page.seed_hint", language) if p.type is Kind.SEED else None
+
+
 def _adjust(
-    form: Form, field: Field, workflow: Workflow, given: Mapping[str, Any]
+    form: Form, field: Field, workflow: Workflow, given: Mapping[str, Any], at: Moment
 ) -> dict[str, Any]:
     own, now = workflow.manifest.parameter(field.name), given[field.name]
-    change = _fit(field, own, given)
-    if own is None or field in form.pickers:
+    change = _fit(field, workflow, given, at)
+    if own is None or field in form.pickers or "value" in change:
         return change
     if own.default is not None and own.default != now and _untouched(form.tab, field.name, now):
         change["value"] = str(own.default) if own.type is Kind.SEED else own.default
@@ -358,17 +393,28 @@ def _untouched(tab: Tab, name: str, now: Any) -> bool:
 
 
 def filled(
-    form: Form, values: Mapping[str, Any], names: Mapping[str, str] = _NO_NAMES
+    form: Form,
+    values: Mapping[str, Any],
+    names: Mapping[str, str] = _NO_NAMES,
+    *,
+    at: Moment = ANY_MOMENT,
 ) -> list[Any]:
     """Give each component what a job's values say, for "Use again". Seeds stay exact text.
 
     `names` are what the person called the files, by reference.
     """
     workflow = form.tab.pick(values)
-    return [_filled(field, workflow, values, names) for field in form.fields]
+    return [_filled(field, workflow, values, names, at) for field in form.fields]
 
 
-def sent_to(form: Form, raw: Sequence[Any], name: str, item: Mapping[str, str]) -> list[Any]:
+def sent_to(
+    form: Form,
+    raw: Sequence[Any],
+    name: str,
+    item: Mapping[str, str],
+    *,
+    at: Moment = ANY_MOMENT,
+) -> list[Any]:
     """Put a result into a field; where the picked workflow has no such field, pick one that has."""
     given = {field.name: value for field, value in zip(form.fields, raw, strict=True)}
     parameter = form.tab.parameter(name)
@@ -377,7 +423,7 @@ def sent_to(form: Form, raw: Sequence[Any], name: str, item: Mapping[str, str]) 
     new = _picking(form.tab, given, name) | {name: joined(parameter, given[name], item)}
     workflow = form.tab.pick(given | new)
     new |= _counting(workflow.manifest.parameter(name), given | new)
-    changes = [_adjust(form, field, workflow, given | new) for field in form.fields]
+    changes = [_adjust(form, field, workflow, given | new, at) for field in form.fields]
     return [
         change | ({"value": new[field.name]} if field.name in new else {})
         for field, change in zip(form.fields, changes, strict=True)
@@ -412,7 +458,11 @@ def joined(p: Parameter, now: object, item: Mapping[str, str]) -> list[Any]:
 
 
 def _filled(
-    field: Field, workflow: Workflow, values: Mapping[str, Any], names: Mapping[str, str]
+    field: Field,
+    workflow: Workflow,
+    values: Mapping[str, Any],
+    names: Mapping[str, str],
+    at: Moment,
 ) -> Any:
     own, value = workflow.manifest.parameter(field.name), values.get(field.name)
     if own is None:
@@ -420,10 +470,10 @@ def _filled(
     if own.type.file:
         refs = value if isinstance(value, list) else [value] if value else []
         return gr.update(value=[_input(ref, names) for ref in refs], visible=_counts(own, values))
-    change = _fit(field, own, values)
+    change = _fit(field, workflow, values, at)
     if value is None and not _counts(own, values):
         value = own.default
-    change["value"] = _empty(own) if value is None else value
+    change.setdefault("value", _empty(own) if value is None else value)
     return change
 
 

@@ -17,7 +17,7 @@ import gradio as gr
 
 from studio import texts
 from studio.engine.desk import Desk, Receiver
-from studio.engine.history import Filters
+from studio.engine.history import AT_ONCE_AT_MOST, Filters
 from studio.engine.jobs import Job, Output, State
 from studio.engine.workflow.catalog import Catalog, Tab
 from studio.errors import StudioError
@@ -34,7 +34,8 @@ _TEXT_AT_MOST: Final = 200
 _FACTS: Final = (
     "search", "everything", "workflow", "state", "all", "favourites", "since", "until", "more",
     "select", "selected", "zip", "delete", "undo", "deleted", "restored", "none", "nothing",
-    "clear", "close", "previous", "next", "open", "count", "count_more",
+    "clear", "close", "previous", "next", "open", "count", "count_more", "all_of", "every", "most",
+    "failed",
 )  # fmt: skip
 
 
@@ -54,7 +55,7 @@ class GalleryPage(Speaks):
     def draw(self) -> None:
         """Draw the gallery into the open `gr.Tab`."""
         facts = json.dumps(self._facts(), ensure_ascii=False)
-        events = ["look", "more", "favourite", "remove", "restore", "open"]
+        events = ["look", "more", "favourite", "remove", "restore", "changed", "open"]
         events += [f"{act}_{name}" for name in self._pages for act in ("again", "send")]
         said = ", ".join(f"'{event}'" for event in events)
         with gr.Column(elem_classes=["studio-card", "studio-gallery-card"]):
@@ -87,7 +88,10 @@ class GalleryPage(Speaks):
                 language: {word: texts.text(f"gallery.{word}", language) for word in _FACTS}
                 for language in texts.LANGUAGES
             },
-            "workflows": [[t.name, _titles(t)] for t in self._catalog.tabs],
+            "workflows": [
+                [tab.name, _titles(tab.title), _workflows(tab)] for tab in self._catalog.tabs
+            ],
+            "most": AT_ONCE_AT_MOST,
             "states": [[str(state), _state_words(state)] for state in State],
         }
 
@@ -105,6 +109,8 @@ class GalleryPage(Speaks):
         grid.favourite(self.favourite, None, self.details, trigger_mode="multiple", **quiet)
         grid.remove(self.remove, None, self.details, trigger_mode="multiple", **quiet)
         grid.restore(self.restore, None, self.details, trigger_mode="multiple", **quiet)
+        cards = [part for page in self._pages.values() for part in (page.stage, page.recent)]
+        grid.changed(self.changed, None, cards, trigger_mode="multiple", **quiet)
         for name, page in self._pages.items():
             fields = page.form.components
             again = getattr(grid, f"again_{name}")
@@ -196,14 +202,28 @@ class GalleryPage(Speaks):
         back = await asyncio.to_thread(self._desk.restore, asker.person, _ids(event.jobs))
         return _answer("restored", jobs=list(back))
 
+    @spoken
+    async def changed(self, request: gr.Request, event: gr.EventData) -> list[Any]:
+        """Let the tabs whose results came or went show what is there now."""
+        asker = self.asker(request)
+        shown: Mapping[str, Any] = event.shown if isinstance(event.shown, Mapping) else {}
+        updates: list[Any] = []
+        for name, page in self._pages.items():
+            if name in _ids(event.tabs):
+                updates += await page.renewed(asker, str(shown.get(name, "")))
+            else:
+                updates += [gr.skip(), gr.skip()]
+        return updates
+
     def _again(self, page: TabPage) -> Callable[..., Any]:
         """Make the handler that fills a tab's form with all that made a job, and turns to it."""
 
         async def again(self: GalleryPage, request: gr.Request, event: gr.EventData) -> list[Any]:
-            person = self.asker(request).person
-            job = await asyncio.to_thread(self._desk.job, person, str(event.job))
+            asker = self.asker(request)
+            job = await asyncio.to_thread(self._desk.job, asker.person, str(event.job))
             names = {one.ref: one.name for one in job.given}
-            return [gr.Tabs(selected=page.tab.name), *form.filled(page.form, job.values, names)]
+            fields = form.filled(page.form, job.values, names, at=page.moment(asker))
+            return [gr.Tabs(selected=page.tab.name), *fields]
 
         return self._bound(again)
 
@@ -213,10 +233,10 @@ class GalleryPage(Speaks):
         async def send(
             self: GalleryPage, request: gr.Request, event: gr.EventData, *held: Any
         ) -> list[Any]:
-            person = self.asker(request).person
-            job = await asyncio.to_thread(self._desk.job, person, str(event.job))
-            item = sendable(job, str(event.name))
-            fields = form.sent_to(page.form, held, str(event.field), item)
+            asker = self.asker(request)
+            job = await asyncio.to_thread(self._desk.job, asker.person, str(event.job))
+            item, at = sendable(job, str(event.name)), page.moment(asker)
+            fields = form.sent_to(page.form, held, str(event.field), item, at=at)
             return [gr.Tabs(selected=page.tab.name), *fields]
 
         return self._bound(send)
@@ -240,8 +260,12 @@ def _answer(kind: str, **facts: Any) -> dict[str, Any]:
     return {"kind": kind, "at": time.monotonic_ns(), **facts}
 
 
-def _titles(tab: Tab) -> Mapping[str, str]:
-    return {language: texts.local(tab.title, language) for language in texts.LANGUAGES}
+def _titles(title: Mapping[str, str]) -> Mapping[str, str]:
+    return {language: texts.local(title, language) for language in texts.LANGUAGES}
+
+
+def _workflows(tab: Tab) -> list[tuple[str, Mapping[str, str]]]:
+    return [(workflow.name, _titles(workflow.manifest.title)) for workflow in tab.workflows]
 
 
 def _state_words(state: State) -> Mapping[str, str]:
@@ -258,6 +282,7 @@ def read_filters(given: object) -> Filters:
     state = asked.get("state")
     return Filters(
         tab=str(asked.get("tab") or "") or None,
+        workflow=str(asked.get("workflow") or "") or None,
         states=(State(state),) if state in [str(one) for one in State] else (),
         favourite=asked.get("favourite") is True,
         since_us=_moment(asked.get("since_ms")),

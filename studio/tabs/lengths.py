@@ -15,7 +15,7 @@ from studio.engine.jobs import Given
 from studio.engine.workflow.binding import FilmLength, length
 from studio.engine.workflow.catalog import Tab
 from studio.engine.workflow.manifest import Kind
-from studio.engine.workflow.measures import Measure, measured
+from studio.engine.workflow.measures import Measure, facts_read, measured
 
 _TIMED: Final = (Kind.AUDIO, Kind.VIDEO)
 _SILENT_KINDS: Final = (Kind.TEXT, Kind.SEED)
@@ -40,7 +40,12 @@ class Lengths:
     @property
     def fields(self) -> tuple[str, ...]:
         """Name the fields on which a length may depend."""
-        return tuple(p.name for p in self._tab.parameters if p.type not in _SILENT_KINDS)
+        said = {
+            name.partition(".")[0] for w in self._tab.workflows for name in facts_read(w.manifest)
+        }
+        return tuple(
+            p.name for p in self._tab.parameters if p.type not in _SILENT_KINDS or p.name in said
+        )
 
     def line(self, person: str, values: Mapping[str, Any], language: str) -> str:
         """Say the lengths for what a form says. Blocks; raises `StudioError` for a wrong file."""
@@ -52,8 +57,11 @@ class Lengths:
         plain = {name: value for name, value in values.items() if name not in files}
         plain |= {one.field: one.ref for one in given}
         found = {one.ref: Measure(one.width_px, one.height_px, one.seconds) for one in given}
-        film = length(workflow, plain | measured(manifest, plain, found))
-        return drawn(self._tab, given, film, language)
+        facts = measured(manifest, plain, found)
+        film = length(workflow, plain | facts)
+        spoken = [p.name for p in manifest.parameters if p.type is Kind.TEXT]
+        about = any(facts.get(f"{name}.seconds") for name in spoken)
+        return drawn(self._tab, given, film, language, about=about)
 
     def _measure(self, person: str, field: str, value: Any) -> Given:
         key = (person, field, json.dumps(value, sort_keys=True, default=str))
@@ -69,12 +77,18 @@ class Lengths:
         return given
 
 
-def drawn(tab: Tab, given: Sequence[Given], film: FilmLength | None, language: str) -> str:
-    """Draw the lengths as one quiet line, and below it what is changed of the files."""
+def drawn(
+    tab: Tab, given: Sequence[Given], film: FilmLength | None, language: str, *, about: bool = False
+) -> str:
+    """Draw the lengths as one quiet line, and below it what is changed of the files.
+
+    `about`: the film's length follows from how long a text may take to say.
+    """
     said = [_of(tab, one, language) for one in given if one.seconds]
     if film is not None:
         facts = {"n": f"{film.seconds:.1f}", "frames": film.frames, "fps": f"{film.fps:g}"}
-        said.append(texts.text("length.film", language, **facts))
+        key = "length.film.about" if about else "length.film"
+        said.append(texts.text(key, language, **facts))
     notes = [texts.text(key, language) for one in given for key in one.notes if texts.has(key)]
     return line(([" · ".join(said)] if said else []) + notes)
 

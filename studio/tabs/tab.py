@@ -144,7 +144,14 @@ class TabPage(Speaks):
             picked.input(self.adjust, fields, fields, preprocess=False, **quiet)
         for one in self.form.asked:
             asked: Any = one.component
-            asked.input(self.unfold, fields, fields, preprocess=False, **quiet)
+            asked.input(
+                self.unfold,
+                fields,
+                fields,
+                preprocess=False,
+                trigger_mode="always_last",  # of what is typed, the last letter counts
+                **quiet,
+            )
 
     # Handlers -----------------------------------------------------------------------------
 
@@ -241,8 +248,9 @@ class TabPage(Speaks):
     @spoken
     async def again(self, request: gr.Request, event: gr.EventData) -> list[Any]:
         """Fill the form with all that made a job."""
-        job = await asyncio.to_thread(self._desk.job, self.asker(request).person, event.job)
-        return form.filled(self.form, job.values)
+        asker = self.asker(request)
+        job = await asyncio.to_thread(self._desk.job, asker.person, event.job)
+        return form.filled(self.form, job.values, at=self.moment(asker))
 
     @spoken
     async def example(self, request: gr.Request, event: gr.EventData) -> list[Any]:
@@ -252,14 +260,18 @@ class TabPage(Speaks):
         return [given.get(field.name, gr.skip()) for field in self.form.fields]
 
     @spoken
-    async def adjust(self, _request: gr.Request, *raw: Any) -> list[Any]:
+    async def adjust(self, request: gr.Request, *raw: Any) -> list[Any]:
         """Let the form follow the picked model."""
-        return form.adjusted(self.form, raw)
+        return form.adjusted(self.form, raw, self.moment(self.asker(request)))
 
     @spoken
-    async def unfold(self, _request: gr.Request, *raw: Any) -> list[Any]:
+    async def unfold(self, request: gr.Request, *raw: Any) -> list[Any]:
         """Show the fields that count now, and hide those that do not."""
-        return form.settled(self.form, raw)
+        return form.settled(self.form, raw, self.moment(self.asker(request)))
+
+    def moment(self, asker: Asker) -> form.Moment:
+        """Give what the fields must know now: the language, and which of them no server heeds."""
+        return form.Moment(asker.language, self._desk.idle(self.tab.name))
 
     async def follow(
         self, request: gr.Request, pulse: str, progress: gr.Progress = _PROGRESS
@@ -347,13 +359,34 @@ class TabPage(Speaks):
         now = result.status(news, (), asker.language)
         return [now, stage, result.recent(page, shown, asker.language)]
 
+    async def renewed(self, asker: Asker, shown: str) -> list[Any]:
+        """Give stage and strip anew when results were deleted or brought back elsewhere.
+
+        `shown` is the job that stands large; when it is gone it gives way to the last one.
+        """
+        if await asyncio.to_thread(self._stays, asker.person, shown):
+            return [gr.skip(), await self._recent(asker, shown)]
+        _, stage, recent = await self._last(asker)
+        return [stage, recent]
+
+    def _stays(self, person: str, shown: str) -> bool:
+        """Tell whether the stage is taken: by a running job, or by one that is still there."""
+        if self._desk.running(person, self.tab.name):
+            return True
+        try:
+            return bool(shown and self._desk.job(person, shown))
+        except StudioError as error:
+            if error.code != "job_unknown":
+                raise
+            return False
+
     def pulse_of(self, jobs: Sequence[Job]) -> str:
         """Write which of these jobs are this tab's, so that a change is noticed."""
         return _pulse([job for job in jobs if job.tab == self.tab.name])
 
-    def settle(self, raw: Sequence[Any]) -> list[Any]:
-        """Let the form fit the fields a browser kept over a reload."""
-        return form.settled(self.form, raw)
+    def settle(self, asker: Asker, raw: Sequence[Any]) -> list[Any]:
+        """Let the form fit the fields a browser kept over a reload, and what the servers have."""
+        return form.settled(self.form, raw, self.moment(asker))
 
     @property
     def arrival(self) -> list[Any]:

@@ -45,6 +45,7 @@ def studio(
         PracticeServer(profile=request.param, pace_s=0, models=models()) as server,
         opened(tmp_path_factory.mktemp("workflows"), comfy_urls=(server.url,)) as house,
     ):
+        assert house.studio.stocks.wait_known(20)
         yield house
 
 

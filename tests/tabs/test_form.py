@@ -19,6 +19,7 @@ from studio.tabs.pictures import SAMPLES, Uploads, uploaded
 from studio.tabs.words import Words
 from tests.tabs.site import CHECKPOINT
 
+CHECKPOINT_WORKFLOW = "text_to_image_checkpoint"
 CATALOG = catalogs.load(PROJECT / "workflows")
 TEXT = CATALOG.tab("text_to_image")
 BLEND = CATALOG.tab("image_blend")
@@ -192,6 +193,61 @@ def test_use_again_shows_the_pictures_by_their_own_route() -> None:
         {"ref": "a.png", "url": "inputs/a.png"},
         {"ref": "b.png", "url": "inputs/b.png", "name": "貓.png"},
     ]
+
+
+HUMAN = CATALOG.tab("virtual_human")
+
+
+@pytest.mark.parametrize(
+    ("language", "why"),
+    [("en", "Off: no ComfyUI here has the node Voice."), ("zh-TW", "節點 Voice")],
+)
+def test_a_field_that_no_server_can_heed_is_off_says_why_and_holds_nothing(
+    language: str, why: str
+) -> None:
+    drawn = draw(HUMAN)
+    at = form.Moment(language, {"virtual_human": {"text": "Voice"}})
+
+    for changes in (
+        form.settled(drawn, raw(drawn, text="Hello"), at),
+        form.adjusted(drawn, raw(drawn, text="Hello"), at),
+        form.filled(drawn, {"text": "Hello", "audio": "a.wav"}, at=at),
+    ):
+        change = by_name(drawn, changes)["text"]
+        assert (change["interactive"], change["value"]) == (False, "")
+        assert why in change["info"]
+        assert by_name(drawn, changes)["prompt"]["interactive"] is True
+
+
+def test_the_language_is_asked_for_only_with_a_text() -> None:
+    drawn = draw(HUMAN)
+
+    with_text = by_name(drawn, form.settled(drawn, raw(drawn, text="Hello")))
+    without = by_name(drawn, form.settled(drawn, raw(drawn, text="")))
+
+    assert with_text["speech_language"]["visible"] is True
+    assert without["speech_language"]["visible"] is False
+    assert with_text["text"]["interactive"] is True
+
+
+@pytest.mark.parametrize("language", ["en", "zh-TW"])
+def test_help_follows_the_picked_model(language: str) -> None:
+    drawn, at = draw(TEXT), form.Moment(language)
+
+    for workflow, model in (("text_to_image", "z_image_turbo"), (CHECKPOINT_WORKFLOW, CHECKPOINT)):
+        steps = CATALOG.workflow(workflow).manifest.parameter("steps")
+        assert steps is not None
+        changes = by_name(drawn, form.adjusted(drawn, raw(drawn, model=model), at))
+        assert changes["steps"]["info"] == (steps.help.get(language) or None)
+
+
+@pytest.mark.parametrize("tab", CATALOG.tabs, ids=lambda tab: tab.name)
+def test_help_of_a_file_is_the_same_for_all_workflows_of_a_tab(tab: Tab) -> None:
+    """It is drawn once; only plain fields can change theirs."""
+    for p in tab.parameters:
+        if p.type.file:
+            owns = (workflow.manifest.parameter(p.name) for workflow in tab.workflows)
+            assert len({repr(own.help) for own in owns if own is not None}) == 1, p.name
 
 
 def test_use_again_brings_a_sound_back() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import wave
 from contextlib import ExitStack
 from io import BytesIO
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 from PIL import Image
 
 from studio.practice import PracticeServer
+from studio.web.rest import STREAMS_AT_MOST
 from tests.tabs.site import CHECKPOINT, MODELS, Site, served
 from tests.web.conftest import Ended, Order, events, programs
 
@@ -401,3 +403,45 @@ def test_an_open_stream_does_not_keep_the_server_from_its_end(tmp_path: Path) ->
 
             assert "event: end" not in list(lines)
             assert site.demo.programs.closing
+
+
+def test_nobody_keeps_all_connections_with_streams(
+    site: Site, program: httpx.Client, order: Order
+) -> None:
+    assert site.practice is not None
+    site.practice.faults.hold("sampler", step=1)
+    job_id = order(steps=3)["job_id"]
+    with ExitStack() as open_:
+        for _ in range(STREAMS_AT_MOST):
+            stream = open_.enter_context(program.stream("GET", f"/api/events/{job_id}"))
+            assert next(stream.iter_lines())
+        refused(program.get(f"/api/events/{job_id}"), 429, "too_many_streams")
+    site.practice.faults.release()
+
+    assert events(program, job_id)[-1]["status"] == "completed"
+
+
+@pytest.mark.parametrize(
+    ("language", "word"), [("en", "“text” cannot be used"), ("zh-TW", "無法使用")]
+)
+def test_a_text_no_server_can_speak_is_refused_at_its_field(
+    site: Site, program: httpx.Client, language: str, word: str
+) -> None:
+    assert site.studio.stocks.wait_known(20)
+    sound = BytesIO()
+    with wave.open(sound, "wb") as file:
+        file.setparams((1, 2, 8000, 0, "NONE", ""))
+        file.writeframes(b"\x10\x20" * 56_000)
+    voice = base64.b64encode(sound.getvalue()).decode()
+    body = {"workflow": "virtual_human", "portrait": coded(), "audio": voice, "text": "Hello"}
+
+    answer = program.post(
+        "/api/generate",
+        json=body | {"speech_language": "english"},
+        headers={"Accept-Language": language},
+    )
+
+    error = refused(answer, 422, "field_off")
+    assert error["field"] == "text"
+    assert word in error["message"]
+    assert "FL_ChatterboxMultilingualTTS" in error["hint"]

@@ -2,7 +2,8 @@
 
 Numbers, names, `+ - * /`, and `ceil floor round sqrt min max`; nothing else is taken, so that a
 manifest can compute and never act. A name is a parameter, an earlier derived value, or a measure
-of a given file: `audio.seconds`, `image.width`, `image.height`.
+of a given file: `audio.seconds`, `image.width`, `image.height`. `text.seconds` is about how long a
+text takes to say.
 """
 
 from __future__ import annotations

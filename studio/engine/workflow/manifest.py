@@ -145,9 +145,10 @@ class Parameter(_Part):
     field that chooses among the workflows of a tab. The field counts, and is shown, only while
     `when` holds (a width while the shape is `custom`).
 
-    For files: `max_seconds` bounds a sound, `same_size_as` names the picture whose size a mask must
-    have, and while `inside_first` holds each later picture must still have a pixel when it is
-    scaled to lie inside the first. `draw`: the picture may also be drawn on the page.
+    `max_seconds` bounds a sound, a video, or how long a text takes to say. For files:
+    `same_size_as` names the picture whose size a mask must have, and while `inside_first` holds
+    each later picture must still have a pixel when it is scaled to lie inside the first. `draw`:
+    the picture may also be drawn on the page.
     """
 
     name: Name
@@ -228,8 +229,8 @@ def _misfits(p: Parameter) -> Iterator[tuple[bool, str]]:
     )
     yield p.type.file and p.default is not None, "a file has no default"
     yield (
-        p.max_seconds is not None and p.type not in (Kind.AUDIO, Kind.VIDEO),
-        "max_seconds belongs to audio and video",
+        p.max_seconds is not None and p.type not in (Kind.AUDIO, Kind.VIDEO, Kind.TEXT),
+        "max_seconds belongs to audio, video and text",
     )
     yield p.same_size_as is not None and p.type is not Kind.MASK, "same_size_as belongs to a mask"
     yield p.draw and p.type is not Kind.IMAGE, "draw belongs to an image"
@@ -275,7 +276,8 @@ class Rule(_Part):
 class Derived(_Part):
     """A number worked out from others by a formula (see `formula`), for inputs nobody fills in.
 
-    It counts only while `when` holds. Where it leaves `min` to `max`, the field `of` is what the
+    It counts only while `when` holds; of several with one name, each with a `when`, the one that
+    counts gives the number. Where it leaves `min` to `max`, the field `of` is what the
     person has to change.
     """
 

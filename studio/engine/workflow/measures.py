@@ -5,15 +5,37 @@ Pure: who takes the files in measures them, and hands the measures over by file 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from studio.engine.workflow import formula
-from studio.engine.workflow.manifest import Derived, Manifest, Parameter, holds
+from studio.engine.workflow.manifest import Derived, Kind, Manifest, Parameter, holds
 from studio.errors import StudioError
 
 Values = Mapping[str, Any]
+
+
+# Unhurried speech: Chinese, Japanese and Korean by the sign, others by the letter, and pauses.
+_SIGN_S: Final = 0.23
+_LETTER_S: Final = 0.065
+_DIGIT_S: Final = 0.3
+_PAUSE_S: Final = 0.25
+_SIGNS: Final = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
+_DIGITS: Final = re.compile(r"\d")
+_PAUSES: Final = re.compile(r"[,.;:!?，。；：！？、…\n]+")
+
+
+def spoken_s(text: str) -> float:
+    """Estimate how many seconds a text takes to say, rather more than less; 0 for a blank one."""
+    said = text.strip()
+    if not said:
+        return 0.0
+    signs, digits = len(_SIGNS.findall(said)), len(_DIGITS.findall(said))
+    letters = len(said) - signs - digits
+    pauses = len(_PAUSES.findall(said)) + 1
+    return signs * _SIGN_S + digits * _DIGIT_S + letters * _LETTER_S + pauses * _PAUSE_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +69,7 @@ def derived(manifest: Manifest, values: Values) -> dict[str, int | float]:
 
 
 def facts_read(manifest: Manifest) -> set[str]:
-    """Name the measures of files that formulas read."""
+    """Name the measures of files and texts that formulas read."""
     formulas = [one.value for one in manifest.derived]
     if manifest.length is not None:
         formulas += [manifest.length.frames, manifest.length.fps]
@@ -57,8 +79,9 @@ def facts_read(manifest: Manifest) -> set[str]:
 def measured(
     manifest: Manifest, values: Values, measures: Mapping[str, Measure]
 ) -> dict[str, float]:
-    """Hold given files to their limits, and give the measures that formulas read."""
+    """Hold given files and texts to their limits, and give the measures that formulas read."""
     facts: dict[str, float] = {}
+    spoken = _spoken(manifest, values)
     for p in manifest.parameters:
         given = values.get(p.name) if p.type.file else None
         if given is None:
@@ -71,7 +94,24 @@ def measured(
     for name in facts_read(manifest) & facts.keys():
         if not facts[name]:
             raise StudioError("file_unmeasured", field=name.partition(".")[0])
+    facts |= spoken
     return {name: facts[name] for name in facts_read(manifest) & facts.keys()}
+
+
+def _spoken(manifest: Manifest, values: Values) -> dict[str, float]:
+    """Give how long each text takes to say, 0 for an absent one; refuse what takes too long."""
+    found: dict[str, float] = {}
+    for p in manifest.parameters:
+        if p.type is Kind.TEXT:
+            found[f"{p.name}.seconds"] = seconds = spoken_s(str(values.get(p.name) or ""))
+            if p.max_seconds is not None and seconds > p.max_seconds:
+                raise StudioError(
+                    "text_too_long_to_say",
+                    field=p.name,
+                    seconds=f"{seconds:.0f}",
+                    max=f"{p.max_seconds:g}",
+                )
+    return found
 
 
 def _refuse_length(p: Parameter, found: Measure) -> None:

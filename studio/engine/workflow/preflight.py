@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from studio import texts
@@ -39,11 +39,15 @@ class Stock:
 
 @dataclass(frozen=True, slots=True)
 class MissingNode:
-    """A node class the server does not have, and what its nodes are called in the graph."""
+    """A node class the server does not have, and what its nodes are called in the graph.
+
+    `parameter` names the field that is for this node alone, where there is one.
+    """
 
     class_type: str
     titles: tuple[str, ...]
     needed: bool = True
+    parameter: str | None = None
 
     def sentence(self, language: str = texts.DEFAULT) -> str:
         """Say it to people."""
@@ -52,6 +56,8 @@ class MissingNode:
 
     def error(self) -> StudioError:
         """Give the same as an error with a code."""
+        if self.parameter is not None:
+            return StudioError("field_off", field=self.parameter, class_type=self.class_type)
         return StudioError("missing_node", class_type=self.class_type, node=", ".join(self.titles))
 
 
@@ -177,7 +183,7 @@ class Preflight:
             prompt = bind(self.workflow, values, files=files)
         except StudioError:
             return ()
-        nodes = _missing_nodes(prompt, stock)
+        nodes = (self._owned(lack, values) for lack in _missing_nodes(prompt, stock))
         fixed = (m for m in self._files(stock) if not m.instead and self._loads(prompt, m.file))
         chosen = (self._chosen(p, values, prompt, stock) for p in self._fields())
         return (*nodes, *fixed, *(lack for lack in chosen if lack is not None))
@@ -189,6 +195,35 @@ class Preflight:
             for p in self._fields()
             if (name := values.get(p.name))
         )
+
+    def idle(self, stock: Stock) -> dict[str, str]:
+        """Name the fields that set only nodes this server lacks, each with such a node class.
+
+        Nothing where the workflow cannot run there at all: then it is not about a field.
+        """
+        return {
+            p.name: classes[0]
+            for p in self.workflow.manifest.parameters
+            if (classes := self._classes(p)) and not set(classes) & stock.nodes
+        }
+
+    def _classes(self, p: Parameter) -> list[str]:
+        """List the node classes that a field sets."""
+        places = (self.workflow.graph.target(place) for place in p.targets())
+        return [self.workflow.graph.nodes[place.node]["class_type"] for place in places]
+
+    def _owned(self, lack: MissingNode, values: Mapping[str, Any]) -> MissingNode:
+        """Name the first field that was filled in and is for the missing node alone.
+
+        Of a node that every form uses no field is to blame.
+        """
+        graph = self.workflow.graph.nodes
+        if lack.class_type in {graph[node]["class_type"] for node in self._always}:
+            return lack
+        for p in self.workflow.manifest.parameters:
+            if values.get(p.name) and set(self._classes(p)) == {lack.class_type}:
+                return replace(lack, parameter=p.name)
+        return lack
 
     def _nodes(self, stock: Stock, used: set[str]) -> tuple[MissingNode, ...]:
         graph = self.workflow.graph.nodes

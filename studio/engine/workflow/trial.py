@@ -152,7 +152,10 @@ def _wrong_numbers(workflow: Workflow) -> Iterator[tuple[Place, str]]:
         place = ("derived", index)
         yield from (((*place, "value"), reason) for reason in _wrong_formula(one.value, manifest))
         yield from (((*place, "bind"), reason) for reason in _wrong_places(workflow, [*one.bind]))
-        if one.name in known:
+        # The same number may follow from other things, depending on what was given.
+        twins = [twin for twin in manifest.derived[:index] if twin.name == one.name]
+        apart = one.when and twins and all(twin.when for twin in twins)
+        if one.name in known and not apart:
             yield (*place, "name"), f"{one.name!r} is a name already"
         if manifest.parameter(one.of) is None:
             yield (*place, "of"), f"no parameter is named {one.of!r}"
@@ -166,6 +169,7 @@ def _wrong_formula(text: str, manifest: Manifest) -> Iterator[str]:
     numbers = {p.name for p in manifest.parameters if p.type in (Kind.INTEGER, Kind.NUMBER)}
     numbers |= {one.name for one in manifest.derived}
     files = {p.name for p in manifest.parameters if p.type.file}
+    texts = {p.name for p in manifest.parameters if p.type is Kind.TEXT}
     try:
         read = formula.names(text)
     except FaultError as fault:
@@ -174,6 +178,7 @@ def _wrong_formula(text: str, manifest: Manifest) -> Iterator[str]:
     for name in sorted(read):
         file, _, measure = name.partition(".")
         measured = file in files and measure in ("seconds", "width", "height")
+        measured = measured or (file in texts and measure == "seconds")
         if name not in numbers and not measured:
             yield f"{text!r} reads {name!r}, which is no number here"
 

@@ -17,6 +17,8 @@ from studio.practice.nodes.scale import bytes_of
 from studio.practice.nodes.values import Context, Film, NodeError, Picture, Result, Sound
 
 _MP3 = {"V0": {"q": "1"}, "128k": {"b": "128000"}, "320k": {"b": "320000"}}
+_SPEECH_RATE = 24_000
+_SECONDS_A_LETTER = 0.06
 _OPUS_RATES = (8000, 12000, 16000, 24000, 48000)
 
 
@@ -56,6 +58,15 @@ def _decoded(file: Any, stream: Any) -> Iterator[Any]:
     for frame in file.decode(stream):
         for part in plain.resample(frame):
             yield part.to_ndarray().astype(np.float32)
+
+
+@node("FL_ChatterboxMultilingualTTS")
+def speak(text: str, audio_prompt: Sound | None = None) -> Result:
+    """Hum for as long as a voice would take for the text, at the rate of the sample."""
+    rate = audio_prompt.rate if audio_prompt is not None else _SPEECH_RATE
+    at = np.arange(round(_SECONDS_A_LETTER * len(text) * rate)) / rate
+    hum = (0.3 * np.sin(2 * np.pi * 180 * at)).astype(np.float32)
+    return Result((Sound(hum[None], rate), "practice speech"))
 
 
 @node("EmptyAudio")

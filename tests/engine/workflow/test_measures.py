@@ -12,7 +12,7 @@ import pytest
 
 from studio.engine.workflow.binding import FilmLength, Workflow, bind, check, length
 from studio.engine.workflow.catalog import Catalog, load
-from studio.engine.workflow.measures import Measure
+from studio.engine.workflow.measures import Measure, spoken_s
 from studio.errors import StudioError
 from studio.texts import LANGUAGES, explain
 
@@ -242,3 +242,19 @@ def test_a_wrong_number_in_a_manifest_is_told(
     assert broken.file == "demo.yaml"
     assert broken.line > 1
     assert reason in broken.reason
+
+
+@pytest.mark.parametrize(
+    ("text", "low", "high"),
+    [
+        ("", 0, 0),
+        ("  \n ", 0, 0),
+        ("Good morning, everybody.", 1.3, 2.6),
+        ("大家好，歡迎來到我們的小店，今天有新的咖啡豆。", 4, 7),
+        ("2026", 1, 2),
+    ],
+)
+def test_a_text_takes_about_as_long_to_say_as_people_need(
+    text: str, low: float, high: float
+) -> None:
+    assert low <= spoken_s(text) <= high

@@ -164,3 +164,10 @@ def test_every_shipped_workflow_names_its_folders(catalog: Catalog) -> None:
         assert not report.fit
         assert {lack.folder for lack in report.models if lack.needed} <= preflight.folders
         assert all(report.sentences(language) for language in ("en", "zh-TW"))
+
+
+def test_a_field_whose_only_node_is_lacking_is_named_with_it(preflight: Preflight) -> None:
+    without = stock(nodes=ALL - {"LoraLoaderModelOnly"})
+
+    assert preflight.idle(stock()) == {}
+    assert preflight.idle(without) == {"lora": "LoraLoaderModelOnly"}

@@ -15,7 +15,7 @@ from studio.engine.workflow.binding import Workflow, bind, check, file_targets
 from studio.engine.workflow.catalog import Catalog, load
 from studio.engine.workflow.graph import is_link, order
 from studio.engine.workflow.manifest import Condition, Derived, Kind, Parameter, holds
-from studio.engine.workflow.measures import Measure, derived
+from studio.engine.workflow.measures import Measure, derived, spoken_s
 from studio.engine.workflow.trial import candidates, forms
 from studio.errors import StudioError
 from studio.texts import LANGUAGES
@@ -61,6 +61,18 @@ def satisfying(p: Parameter, condition: Condition) -> Any:
     return next(value for value in candidates(p) if condition.holds(value))
 
 
+def takes_time(p: Parameter) -> bool:
+    return p.type is Kind.TEXT and p.max_seconds is not None
+
+
+def text_for(seconds: float | None) -> str:
+    """Give a text that takes nearly so long to say."""
+    letters = 1
+    while spoken_s("a" * (letters + 10)) < (seconds or 0):
+        letters += 10
+    return "a" * letters
+
+
 def full(workflow: Workflow, p: Parameter | None = None) -> dict[str, Any]:
     """Give a value for every parameter, so that no part of the graph is taken away.
 
@@ -78,7 +90,8 @@ def full(workflow: Workflow, p: Parameter | None = None) -> dict[str, Any]:
         for p in workflow.manifest.parameters
         if p.default is not None and p.type is not Kind.SEED and p.name not in counted
     }
-    values = largest | defaults | needed
+    long = {q.name: text_for(q.max_seconds) for q in others.values() if takes_time(q)}
+    values = largest | defaults | long | needed
     said = {q.name: values[q.name] for q in others.values() if holds(q.when, values)}
     return check(workflow, said, rng=rng, measures=measures(workflow))
 
