@@ -1,4 +1,4 @@
-"""The host's commands: `python -m studio worker | doctor | monitor | models | import | version`.
+"""The host's commands: `python -m studio worker | doctor | monitor | user | models | import`.
 
 Each only reads its arguments and calls one room; rooms are imported when their command runs, so
 that `--help` and `version` are quick. No command imports Gradio.
@@ -6,8 +6,10 @@ that `--help` and `version` are quick. No command imports Gradio.
 
 from __future__ import annotations
 
+import getpass
 import locale
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
@@ -30,6 +32,8 @@ app = typer.Typer(
 )
 models_app = typer.Typer(help="Model files of the workflows.", no_args_is_help=True)
 app.add_typer(models_app, name="models")
+user_app = typer.Typer(help="People who log in.", no_args_is_help=True)
+app.add_typer(user_app, name="user")
 
 _MARKS = {"well": "[green]✓[/]", "note": "[yellow]![/]", "broken": "[red]✗[/]"}
 
@@ -43,6 +47,10 @@ class Language(StrEnum):
 
 Lang = Annotated[
     Language | None, typer.Option("--lang", help="Language; unset: that of the terminal.")
+]
+Email = Annotated[str, typer.Argument(metavar="EMAIL", help="The person's address.")]
+Stdin = Annotated[
+    bool, typer.Option("--password-stdin", help="Read the password from standard input.")
 ]
 
 
@@ -170,6 +178,125 @@ def get_models(
     language = _language(lang)
     with _told(lang):
         fetch_all(_settings().workflows_dir, workflow, into, language, optional=optional)
+
+
+@user_app.command(name="add")
+def add_user(
+    email: Email,
+    admin: Annotated[bool, typer.Option("--admin", help="Make an admin.")] = False,
+    name: Annotated[str, typer.Option(help="The name to show.")] = "",
+    password_stdin: Stdin = False,
+    lang: Lang = None,
+) -> None:
+    """Make an account. The password is asked for, twice."""
+    from studio import enrolling
+
+    language = _language(lang)
+    with _told(lang):
+        word = _password(password_stdin, language)
+        account = enrolling.add(_settings(), email, word, name=name, admin=admin)
+        typer.echo(texts.text(f"user.added_{account.role}", language, email=account.email))
+
+
+@user_app.command(name="list")
+def list_users(lang: Lang = None) -> None:
+    """List all accounts, the newest first."""
+    from studio import enrolling
+
+    with _told(lang):
+        Console().print(enrolling.table(enrolling.accounts(_settings()), _language(lang)))
+
+
+@user_app.command(name="password")
+def set_password(email: Email, password_stdin: Stdin = False, lang: Lang = None) -> None:
+    """Set somebody's password; every login of theirs ends."""
+    from studio import enrolling
+
+    language = _language(lang)
+    with _told(lang):
+        enrolling.find(_settings(), email)  # before anything is asked
+        account = enrolling.reset(_settings(), email, _password(password_stdin, language))
+        typer.echo(texts.text("user.password_set", language, email=account.email))
+
+
+@user_app.command(name="block")
+def block_user(email: Email, lang: Lang = None) -> None:
+    """Keep somebody out, and stop what they have waiting and running."""
+    from studio import enrolling
+
+    with _told(lang):
+        account = enrolling.block(_settings(), email)
+        typer.echo(texts.text("user.blocked", _language(lang), email=account.email))
+
+
+@user_app.command(name="unblock")
+def unblock_user(email: Email, lang: Lang = None) -> None:
+    """Let somebody in again."""
+    from studio import enrolling
+
+    with _told(lang):
+        account = enrolling.unblock(_settings(), email)
+        typer.echo(texts.text("user.unblocked", _language(lang), email=account.email))
+
+
+@user_app.command(name="admin")
+def set_admin(
+    email: Email,
+    off: Annotated[bool, typer.Option("--off", help="Make a member again.")] = False,
+    lang: Lang = None,
+) -> None:
+    """Make somebody admin."""
+    from studio import enrolling
+
+    with _told(lang):
+        account = enrolling.set_admin(_settings(), email, not off)
+        said = {"email": account.email}
+        typer.echo(texts.text(f"user.is_{account.role}", _language(lang), **said))
+
+
+@user_app.command(name="invite")
+def invite_user(
+    days: Annotated[int, typer.Option(min=1, max=365, help="Days it is good for.")] = 7,
+    lang: Lang = None,
+) -> None:
+    """Make an invitation, by which one person may register."""
+    from studio import enrolling
+
+    language = _language(lang)
+    with _told(lang):
+        made = enrolling.invite(_settings(), days=days)
+        typer.echo(texts.text("user.invited", language, days=days))
+        typer.echo(made.url)
+        typer.echo(texts.text("user.invited_code", language, code=made.code))
+
+
+@user_app.command(name="delete")
+def delete_user(
+    email: Email,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    lang: Lang = None,
+) -> None:
+    """Take somebody away for good: account, works and files."""
+    from studio import enrolling
+
+    language = _language(lang)
+    with _told(lang):
+        account = enrolling.find(_settings(), email)
+        asked = texts.text("user.delete_sure", language, email=account.email)
+        if not yes and not typer.confirm(asked):
+            raise typer.Exit(1)
+        enrolling.delete(_settings(), email)
+        typer.echo(texts.text("user.deleted", language, email=account.email))
+
+
+def _password(from_stdin: bool, language: str) -> str:
+    """Ask for a password twice, unseen; or read it as the first line of standard input."""
+    if from_stdin or not sys.stdin.isatty():
+        return sys.stdin.readline().rstrip("\r\n")
+    word = getpass.getpass(texts.text("user.password", language))
+    if getpass.getpass(texts.text("user.password_again", language)) != word:
+        raise StudioError("passwords_differ", field="password")
+    return word
 
 
 def _settings() -> Settings:

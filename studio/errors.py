@@ -45,6 +45,7 @@ CODES: Final[dict[str, int]] = {
     "person_unknown": 401,
     # who may come in, and what they may do
     "login_needed": 401,
+    "login_ended": 401,
     "login_failed": 401,
     "account_blocked": 403,
     "account_unknown": 404,
@@ -54,12 +55,14 @@ CODES: Final[dict[str, int]] = {
     "email_invalid": 422,
     "password_length": 422,
     "password_weak": 422,
+    "passwords_differ": 422,
     "session_needed": 403,
     "token_read_only": 403,
     "token_unknown": 404,
     "too_many_tokens": 409,
     "admin_needed": 403,
     "last_admin": 409,
+    "guest_fleeting": 409,
     # how it was asked
     "cross_site": 403,
     "host_unknown": 403,
@@ -69,6 +72,7 @@ CODES: Final[dict[str, int]] = {
     "body_too_large": 413,
     "key_reused": 409,
     "too_often": 429,
+    "too_many_streams": 429,
     # what ComfyUI answered
     "server_away": 503,
     "server_refused": 502,

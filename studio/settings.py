@@ -67,6 +67,32 @@ _OFF: Final = (
 _SECRETS: Final = frozenset(
     {"STUDIO_SECRET", "COMFY_TOKEN", "COMFY_HEADERS", "DB_PASSWORD", "REDIS_PASSWORD"}
 )
+_LIMITS: Final = (
+    "studio_accounts",
+    "studio_registration",
+    "session_days",
+    "rate_generate",
+    "rate_generate_page",
+    "rate_status",
+    "rate_upload",
+    "rate_guest",
+    "rate_login",
+    "rate_register",
+    "max_pending_per_person",
+    "max_running_per_person",
+    "comfy_slots",
+    "time_limit_s",
+    "prompt_max_chars",
+    "max_upload_mb",
+    "max_body_mb",
+    "max_pixels",
+    "max_media_minutes",
+    "quota_mb",
+    "output_days",
+    "share_days",
+    "share_max_days",
+    "min_free_mb",
+)
 _PASSWORD: Final = re.compile(r"//.*@")
 
 
@@ -512,6 +538,11 @@ class Settings(BaseSettings):
             word = urlsplit(url).password or ""
             kept += [found for found in dict.fromkeys((word, unquote(word))) if found]
         return tuple(kept)
+
+    @property
+    def limits(self) -> dict[str, object]:
+        """Give what bounds people, by the setting's name: for admins to look at."""
+        return {env_name(field): getattr(self, field) for field in _LIMITS}
 
     def headers_for(self, url: str) -> dict[str, str]:
         """Give the HTTP headers to send to one ComfyUI. They hold secrets: never log them."""

@@ -12,7 +12,7 @@ import logging
 import re
 import secrets
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
@@ -26,6 +26,9 @@ from studio.engine.records import AccountRow, TokenRow
 from studio.errors import StudioError
 
 log = logging.getLogger("studio.people")
+
+HOST: Final = "host"
+"""Who acts by the commands on the studio's own machine, as what admins did names it."""
 
 PASSWORD_MIN: Final = 8
 PASSWORD_MAX: Final = 200
@@ -355,7 +358,12 @@ class People:
     # The admin's --------------------------------------------------------------------------
 
     def invite(self, admin: str, *, days: int = 7) -> str:
-        """Make a code by which one person may register within so many days."""
+        """Make a code by which one person may register within so many days.
+
+        Raises `registration_closed` where no code would help.
+        """
+        if self.registration is Registration.CLOSED:
+            raise StudioError("registration_closed")
         code, now = self._new_secret(), self._db.now_us()
         row: dict[str, Any] = {
             "digest": _digest(code),
@@ -366,16 +374,35 @@ class People:
         self._db.tx(self._rows.invitation.insert(**row).execute)
         return code
 
-    def listing(self, *, text: str = "", after_us: int = 0, limit: int = 50) -> list[Account]:
-        """List accounts, the newest first, of those made before `after_us`; `text` in address."""
+    def listing(
+        self, *, text: str = "", after: tuple[int, str] | None = None, limit: int = 50
+    ) -> list[Account]:
+        """List accounts and blocked guests, the newest first, those after `(created_us, person)`.
+
+        `text` is looked for in address and name, or is a person's whole id.
+        """
         account = self._rows.account
-        query = account.select().where(account.email.is_null(False))
-        if after_us:
-            query = query.where(account.created_us < after_us)
+        guest = (account.blocked_us > 0) & (account.closed_us == 0)
+        query = account.select().where(account.email.is_null(False) | guest)
+        if after is not None:
+            us, person = after
+            earlier = (account.created_us == us) & (account.person < person)
+            query = query.where((account.created_us < us) | earlier)
         if text:
-            query = query.where(account.email.contains(_fold(text)))
-        rows = self._db.read(lambda: list(query.order_by(account.created_us.desc()).limit(limit)))
+            said = account.email.contains(_fold(text)) | account.name.contains(text.strip())
+            query = query.where(said | (account.person == text.strip()))
+        newest = query.order_by(account.created_us.desc(), account.person.desc())
+        rows = self._db.read(lambda: list(newest.limit(limit)))
         return [_account(row) for row in rows]
+
+    def emails(self, persons: Collection[str]) -> dict[str, str]:
+        """Give the addresses of those of these persons who have an account."""
+        account = self._rows.account
+        query: Any = account.select(account.person, account.email).where(
+            account.person.in_(sorted(persons)), account.email.is_null(False)
+        )
+        rows = self._db.read(lambda: list(query.tuples())) if persons else []
+        return {str(person): str(email) for person, email in rows}
 
     def find(self, email: str) -> Account:
         """Give the account of an address, to the host. Raises `account_unknown`."""
@@ -427,6 +454,17 @@ class People:
         row: dict[str, Any] = {"at_us": now, "admin": admin, "act": act, "about": about[:128]}
         self._db.tx(self._rows.audit.insert(**row).execute)
         log.warning("an admin did: %s %s", act, about[:128], extra={"person": admin})
+
+    def did(self, admin: str, act: str, about: str, *, within_s: float) -> bool:
+        """Tell whether an admin did this to a person or a job in the last so many seconds."""
+        audit = self._rows.audit
+        query = audit.select(audit.seq).where(
+            audit.admin == admin,
+            audit.at_us > self._db.now_us() - round(within_s * 1e6),
+            audit.act == act,
+            audit.about == about,
+        )
+        return self._db.read(lambda: bool(query.exists()))
 
     def deeds(self, *, limit: int = 100) -> list[Deed]:
         """List what admins did, the last first."""

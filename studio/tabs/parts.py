@@ -7,6 +7,7 @@ from typing import Protocol
 from studio.engine.accounts import Guests
 from studio.engine.desk import Desk
 from studio.engine.limits import Limits
+from studio.engine.oversight import Oversight
 from studio.engine.people import People
 from studio.engine.shares import Shares
 from studio.engine.workflow.catalog import Catalog
@@ -39,6 +40,10 @@ class Parts(Protocol):
     @property
     def people(self) -> People:
         """Give the accounts."""
+
+    @property
+    def oversight(self) -> Oversight:
+        """Give the door for admins."""
 
     @property
     def limits(self) -> Limits:
