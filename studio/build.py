@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from studio.engine.abandoned import Abandoned
 from studio.engine.accounts import Guests
 from studio.engine.bus import Bus, MemoryBus
 from studio.engine.bus_redis import RedisBus
@@ -24,6 +25,7 @@ from studio.engine.database import Database, migrate, open_database
 from studio.engine.desk import Desk
 from studio.engine.disk import DiskFloor
 from studio.engine.health import Pulse, lag_histogram
+from studio.engine.heart import Heart, Lease
 from studio.engine.history import History
 from studio.engine.jobs import Hook, Job
 from studio.engine.ledger import Ledger
@@ -33,9 +35,10 @@ from studio.engine.media import Media
 from studio.engine.outside import Outside
 from studio.engine.oversight import Oversight
 from studio.engine.people import People, Registration
+from studio.engine.places import Places
 from studio.engine.quota import Quota
 from studio.engine.roster import Roster, name_of_this_process
-from studio.engine.runner import Lease, Runner
+from studio.engine.runner import Runner
 from studio.engine.shares import Shares
 from studio.engine.sole import SoleUse
 from studio.engine.stocks import Stocks
@@ -77,6 +80,7 @@ class Studio:
     fleet: Fleet
     stocks: Stocks
     runner: Runner
+    abandoned: Abandoned
     doorbell: Doorbell
     roster: Roster
     live: Live
@@ -101,6 +105,7 @@ class Studio:
         self.stocks.start()
         if self.settings.studio_workers:
             self.runner.start()
+            self.abandoned.start()
             self.roster.start()
             self.live.start()
             self.sender.start()
@@ -115,6 +120,7 @@ class Studio:
         self.outside.stop()
         self.runner.stop()
         self.doorbell.stop(grace_s=5)
+        self.abandoned.stop()
         self.darkroom.stop()
         self.live.stop()
         self.roster.stop()
@@ -160,17 +166,20 @@ def build(settings: Settings, *, pace: Pace | None = None, lease: Lease | None =
     fleet = _fleet(settings, port)
     knows = bool(settings.comfy_urls or settings.studio_workers)
     stocks = Stocks(fleet, catalog, refuses=knows)
+    lease = lease or Lease()
+    heart = Heart(ledger, bus, lease)
+    abandoned = Abandoned(Ledger(hurried), fleet)
     runner = Runner(
         ledger=ledger,
-        fleet=fleet,
+        heart=heart,
+        places=Places(fleet, stocks),
         catalog=catalog,
         store=store,
         media=media,
-        bus=bus,
-        stocks=stocks,
         kept=darkroom.develop,
+        left=abandoned.look_soon,
         worker=name,
-        lease=lease,
+        lease_s=lease.lease_s,
         pace=replace(pace or Pace(), time_limit_s=settings.time_limit_s),
     )
     doorbell = Doorbell(
@@ -192,7 +201,7 @@ def build(settings: Settings, *, pace: Pace | None = None, lease: Lease | None =
         hurried,
         name,
         places=settings.studio_workers,
-        running=lambda: runner.running,
+        running=lambda: heart.running,
         servers=lambda: [view.name for view in fleet.views() if view.online],
     )
     desks = Ledger(hurried, max_pending=settings.max_pending_per_person)
@@ -250,7 +259,8 @@ def build(settings: Settings, *, pace: Pace | None = None, lease: Lease | None =
         fleet=fleet,
         stocks=stocks,
         runner=runner,
-        live=Live(settings.data_dir / "live", runner.standing),
+        abandoned=abandoned,
+        live=Live(settings.data_dir / "live", heart.standing),
         doorbell=doorbell,
         roster=roster,
         desk=desk,

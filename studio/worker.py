@@ -11,7 +11,7 @@ from types import FrameType
 from typing import Final
 
 from studio.build import build
-from studio.engine.runner import Lease
+from studio.engine.heart import Lease
 from studio.errors import StudioError
 from studio.settings import Settings
 

@@ -71,7 +71,15 @@ class Ended:
 
 
 @dataclass(frozen=True, slots=True)
-class Abandoned:
+class _LeftOut:
+    """What a claim leaves to others: workflows, and jobs by their ids."""
+
+    workflows: Collection[str]
+    jobs: Collection[str]
+
+
+@dataclass(frozen=True, slots=True)
+class AbandonedPrompt:
     """A prompt that no job's row names any more, and since how long that is so."""
 
     server: str
@@ -173,20 +181,22 @@ class Ledger:
         *,
         lease_s: float = 30.0,
         skip: Collection[str] = (),
+        leave: Collection[str] = (),
         servers: Collection[str] | None = None,
     ) -> Claim | None:
         """Take the job whose turn it is, or give None when none is due.
 
-        Jobs of the workflows in `skip` are left to a worker that can run them, except a prompt
-        that a ComfyUI has already. With `servers`, a prompt on another one is left to a worker that
-        serves it, for 10 minutes: then nobody does.
+        Jobs of the workflows in `skip`, and those in `leave`, are left to a server that can run
+        them, except a prompt that a ComfyUI has already. With `servers`, a prompt on another one is
+        left to a worker that serves it, for 10 minutes: then nobody does.
 
         First a prompt that runs on a ComfyUI without a worker, since its GPU is spent already; then
         the highest priority; then by person: fewest running, then least lately served; then the
         oldest. Nobody gets more than `max_running` at once (0 = no limit), but for prompts that run
         already. A job whose attempts are spent fails here, and the next is taken.
         """
-        taken = self._db.tx(lambda: self._claim(worker, lease_s, skip, servers))
+        left_out = _LeftOut(skip, leave)
+        taken = self._db.tx(lambda: self._claim(worker, lease_s, left_out, servers))
         self._forget_standing()
         return taken
 
@@ -226,9 +236,9 @@ class Ledger:
         """Let another worker have the job, not before `wait_s` seconds.
 
         `keep_prompt` lets it adopt the prompt; else that is abandoned, and the next claim begins a
-        new one. `count=False`
-        takes back the attempt (or the adoption) this claim counted. A job whose person wants it
-        stopped, and of which nothing is left on a server, is cancelled instead.
+        new one. `count=False` takes back the attempt (or the adoption) this claim counted. A job
+        whose person wants it stopped, and of which nothing is left on a server, is cancelled
+        instead.
         """
         return self._moved(lambda: self._give_back(claim, keep_prompt, count, wait_s))
 
@@ -239,7 +249,7 @@ class Ledger:
         """
         self._db.tx(lambda: self._disown(claim, server, prompt_id))
 
-    def abandoned(self, servers: Collection[str]) -> list[Abandoned]:
+    def abandoned(self, servers: Collection[str]) -> list[AbandonedPrompt]:
         """List the prompts on these servers that must not run any more, the oldest first."""
         row = self._rows.abandoned
         query = row.select(row.server, row.prompt_id, row.since_us).where(
@@ -247,9 +257,9 @@ class Ledger:
         )
         found = self._db.read(lambda: _tuples(query.order_by(row.since_us))) if servers else []
         now = self._now()
-        return [Abandoned(str(s), str(p), (now - int(us)) / 1e6) for s, p, us in found]
+        return [AbandonedPrompt(str(s), str(p), (now - int(us)) / 1e6) for s, p, us in found]
 
-    def called_off(self, prompt: Abandoned) -> None:
+    def called_off(self, prompt: AbandonedPrompt) -> None:
         """Forget an abandoned prompt: it surely runs no more."""
         row = self._rows.abandoned
         gone = row.delete().where(row.server == prompt.server, row.prompt_id == prompt.prompt_id)
@@ -463,30 +473,37 @@ class Ledger:
         job.update(priority=priority).where(job.seq == row.seq).execute()
         return self._get(job_id, None)
 
-    def _due(self, skip: Collection[str] = ()) -> Any:
+    def _due(self) -> Any:
         job = self._rows.job
-        due = job.select().where(job.state == State.PENDING, job.due_us <= self._now())
-        return due.where(job.workflow.not_in(sorted(skip))) if skip else due
+        return job.select().where(job.state == State.PENDING, job.due_us <= self._now())
+
+    def _fresh(self, left_out: _LeftOut) -> Any:
+        """Select the jobs without a prompt that may be begun."""
+        job = self._rows.job
+        fresh = self._due().where(job.prompt_id == "")
+        if left_out.workflows:
+            fresh = fresh.where(job.workflow.not_in(sorted(left_out.workflows)))
+        if left_out.jobs:
+            fresh = fresh.where(job.job_id.not_in(sorted(left_out.jobs)))
+        return fresh
 
     def _claim(
         self,
         worker: str,
         lease_s: float,
-        skip: Collection[str],
+        left_out: _LeftOut,
         servers: Collection[str] | None,
     ) -> Claim | None:
-        for row in self._candidates(skip, servers):
+        for row in self._candidates(left_out, servers):
             if _spent(row):
                 self._spend(row)
-                return self._claim(worker, lease_s, skip, servers)
+                return self._claim(worker, lease_s, left_out, servers)
             claim = self._take(row, worker, lease_s)
             if claim is not None:
                 return claim
         return None
 
-    def _candidates(
-        self, skip: Collection[str], servers: Collection[str] | None
-    ) -> Iterator[JobRow]:
+    def _candidates(self, left_out: _LeftOut, servers: Collection[str] | None) -> Iterator[JobRow]:
         """Rows worth trying, best first; on MariaDB each is locked, and locked ones are skipped.
 
         The orders are those of indexes: with another, MariaDB would walk the whole history.
@@ -497,7 +514,7 @@ class Ledger:
             nobodys = job.due_us < self._now() - _ORPHAN_US
             left = left.where(job.server.in_(sorted(servers)) | nobodys)
         yield from self._db.for_update(left, skip_locked=True)
-        fresh = self._due(skip).where(job.prompt_id == "")
+        fresh = self._fresh(left_out)
         urgent = fresh.where(job.priority > 0, job.person.not_in(self._full()))
         first = urgent.order_by(job.priority.desc(), job.due_us, job.seq).limit(1)
         yield from self._db.for_update(first, skip_locked=True)

@@ -169,6 +169,7 @@ class Watcher:
         self._frames_missed = adopted
         self._unsure = adopted
         self._deaf = adopted  # its frames go to the socket of the process that sent it
+        self._can_hear = not adopted or listener.borrows
         self._started = False
         self._over_since: float | None = None
         self._away_since: float | None = None
@@ -337,10 +338,11 @@ class Watcher:
         """Notice a server that holds our prompt at its front, and says and does nothing.
 
         It may be loading a large model; a dead worker thread looks just the same. So it is shown,
-        and gets no more jobs meanwhile, but its prompt is waited for: it may still complete. The
-        frames of an adopted prompt go to the socket of who sent it: no silence can be told there.
+        and gets no more jobs meanwhile, but its prompt is waited for: it may still complete. An
+        adopted prompt is heard through the socket of who sent it (`Listener.tune_in`); where that
+        one's id was not kept, no silence can be told.
         """
-        if self._deaf or self._clock() - self._word_at < self._pace.silent_s:
+        if not self._can_hear or self._clock() - self._word_at < self._pace.silent_s:
             return False
         if not self._silent:
             log.warning("ComfyUI says nothing of prompt %s, which it holds", self._prompt_id)

@@ -93,6 +93,44 @@ def test_what_was_given_up_is_stopped_when_its_server_is_back(pair: Pair, tmp_pa
     assert len(two.posted) == 1
 
 
+def test_what_was_given_up_is_stopped_though_the_worker_that_did_is_gone(
+    pair: Pair, tmp_path: Path
+) -> None:
+    one, two = pair
+    one.faults.hold(HELD)
+    line = Tap(one.url)
+    try:
+        with first_studio(line.url, two.url, folder=tmp_path) as house:
+            job = house.order()
+            one.wait_for(f"node:{HELD}")
+            line.close()
+            assert house.ended(job, timeout_s=30).state is State.COMPLETED
+
+        line = Tap(one.url, at_port=int(line.url.rpartition(":")[2]))
+        with studio_on(line.url, folder=tmp_path):
+            wait_until(lambda: not one.worker.queue.remaining(), timeout_s=20)
+    finally:
+        line.close()
+    assert len(one.posted) == 1
+
+
+def test_an_adopted_prompt_whose_server_says_nothing_is_shown_too(tmp_path: Path) -> None:
+    with PracticeServer(pace_s=0.02) as only:
+        only.faults.hold(HELD)
+        with studio_on(only.url, folder=tmp_path) as house:
+            job = house.order()
+            only.wait_for(f"node:{HELD}")
+        with studio_on(only.url, folder=tmp_path, pace=Pace(silent_s=1.0)) as house:
+            house.follow(job, until=lambda news: news.phase == "phase.silent")
+            (view,) = house.studio.desk.servers()
+            assert view.reason == "server.reason.silent"
+
+            only.faults.release()
+
+            assert house.ended(job).state is State.COMPLETED
+    assert len(only.posted) == 1
+
+
 def test_a_server_that_says_nothing_is_shown_and_gets_no_more(pair: Pair, tmp_path: Path) -> None:
     for server in pair:
         server.faults.hold(HELD)

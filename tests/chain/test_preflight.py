@@ -109,10 +109,15 @@ def test_a_job_for_a_busy_server_lets_others_pass_to_the_free_one(
     blend = house.blend(picture("red"), picture("blue"))
 
     assert house.ended(blend).state is State.COMPLETED
-    assert house.studio.desk.job(second.person, second.job_id).state is State.PENDING
+    waits = house.studio.desk.job(second.person, second.job_id)
+    assert waits.state is State.PENDING
+    # It is not claimed and given back again and again: others come and go, it was looked at once.
+    for colour in ("green", "blue"):
+        assert house.ended(house.blend(picture("red"), picture(colour))).state is State.COMPLETED
+    assert house.studio.desk.job(second.person, second.job_id).fence == waits.fence <= 1
     rich.faults.release()
     assert house.ended(first).state is house.ended(second).state is State.COMPLETED
-    assert len(bare.posted) == 1
+    assert len(bare.posted) == 3
 
 
 def test_a_job_that_only_an_absent_server_could_run_waits_and_says_so(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from tests.chain.house import ANN, House, opened, wait_until
 
 WORKER = """
 import json, sys
-from studio.engine.runner import Lease
+from studio.engine.heart import Lease
 from studio.settings import load
 from studio.worker import run_worker
 assert "gradio" not in sys.modules and "fastapi" not in sys.modules

@@ -21,7 +21,7 @@ from PIL import Image
 
 from studio.build import Studio, build
 from studio.engine.desk import Again
-from studio.engine.runner import Lease
+from studio.engine.heart import Lease
 from studio.errors import StudioError
 from studio.practice import PracticeServer
 from studio.settings import load

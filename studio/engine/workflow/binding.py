@@ -165,6 +165,19 @@ def bind(
         ) from fault
 
 
+def wanted_files(workflow: Workflow, values: Values) -> frozenset[str]:
+    """Name the model files, without folders, that checked values may load: what is well to hold.
+
+    Said before anything is bound, so also files of parts that a rule will take away.
+    """
+    models = [p for p in workflow.manifest.parameters if p.type is Kind.MODEL]
+    asked = [str(values[p.name]) for p in models if not absent(values.get(p.name))]
+    chosen = {place for p in models if not absent(values.get(p.name)) for place in p.bind}
+    needs = [need for need in workflow.manifest.models if need.bind not in chosen]
+    ids = [model for need in needs for model in (need.model, *need.alternatives)]
+    return frozenset(_base(name) for name in asked + [workflow.models[one].file for one in ids])
+
+
 def match_model(name: str, listed: Sequence[str]) -> str | None:
     """Find a model among listed names: exact, else slashes alike, else the only file so named."""
     if name in listed:
