@@ -35,15 +35,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import TYPE_CHECKING, BinaryIO, Final
 
-import av
 import numpy as np
 from PIL import Image, ImageCms
 
 from studio.engine import bare, masks, playable, sounds
 from studio.engine.disk import FolderSizes
+from studio.engine.later import Later
 from studio.errors import StudioError
+
+if TYPE_CHECKING:
+    import av
+else:
+    av = Later("av")
 
 try:
     import pillow_heif

@@ -16,13 +16,18 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-import av
 import numpy as np
 from PIL import Image, ImageDraw
 
+from studio.engine.later import Later
 from studio.errors import StudioError
+
+if TYPE_CHECKING:
+    import av
+else:
+    av = Later("av")
 
 log = logging.getLogger("studio.playable")
 
@@ -36,7 +41,7 @@ _PLAYS: Final[Mapping[str, tuple[frozenset[str], frozenset[str]]]] = {
 }
 _MIMES: Final = {"video/mp4": "mp4", "video/webm": "webm"}
 _COPIED: Final = (frozenset({"h264"}), frozenset({"aac", "mp3"}))
-_BROKEN: Final = (av.FFmpegError, OSError, ValueError, AttributeError, IndexError, MemoryError)
+_BROKEN: Final = (OSError, ValueError, AttributeError, IndexError, MemoryError)
 _DARK: Final = 12.0
 _LOOKED_AT: Final = 48
 WAVE_PX: Final = (640, 160)
@@ -56,7 +61,7 @@ def measure(path: Path) -> tuple[int, int, float]:
                 return 0, 0, seconds
             width, height = shown_size(pictures, turn_of(container, pictures))
             return width, height, seconds
-    except _BROKEN as error:
+    except (av.FFmpegError, *_BROKEN) as error:
         log.warning("a kept file cannot be measured: %s: %r", path.name, error)
         return 0, 0, 0.0
 
@@ -145,7 +150,7 @@ def poster(source: Path, into: Path, side_px: int = 512) -> None:
         shown.thumbnail((side_px, side_px), Image.Resampling.LANCZOS)
         with _whole(into) as part:
             shown.save(part, "WEBP", quality=82, method=4)
-    except _BROKEN as error:
+    except (av.FFmpegError, *_BROKEN) as error:
         raise StudioError("file_broken", name=source.name, details=repr(error)) from error
 
 
@@ -155,7 +160,7 @@ def wave(source: Path, into: Path, size: tuple[int, int] = WAVE_PX) -> None:
         heights = peaks(source, size[0] // 4)
         with _whole(into) as part:
             _drawn(heights, size).save(part, "WEBP", lossless=True, method=2)
-    except _BROKEN as error:
+    except (av.FFmpegError, *_BROKEN) as error:
         raise StudioError("file_broken", name=source.name, details=repr(error)) from error
 
 
@@ -208,7 +213,7 @@ def _made_of(path: Path, picture_kinds: frozenset[str], sound_kinds: frozenset[s
                 and picture.pix_fmt in _PLAIN
                 and {name.removesuffix("float") for name in sounds} <= sound_kinds
             )
-    except _BROKEN:
+    except (av.FFmpegError, *_BROKEN):
         return False
 
 
@@ -322,7 +327,7 @@ def main(source: str, into: str) -> int:
         os.nice(10)
     try:
         copy(Path(source), Path(into))
-    except _BROKEN as error:
+    except (av.FFmpegError, *_BROKEN) as error:
         sys.stderr.write(f"{error!r}\n")
         return 1
     return 0

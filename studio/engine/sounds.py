@@ -19,18 +19,23 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import TYPE_CHECKING, BinaryIO, Final
 
-import av
-import av.audio.frame
-import av.audio.resampler
-import av.audio.stream
-import av.container
-import av.video.stream
 import numpy as np
 
 from studio.engine import playable
+from studio.engine.later import Later
 from studio.errors import StudioError
+
+if TYPE_CHECKING:
+    import av
+    import av.audio.frame
+    import av.audio.resampler
+    import av.audio.stream
+    import av.container
+    import av.video.stream
+else:
+    av = Later("av")
 
 NOTE_SILENT: Final = "note.sound_silent"
 NOTE_STEREO: Final = "note.sound_stereo"
@@ -102,7 +107,7 @@ def write_flac(source: Path, demuxer: str, into: BinaryIO) -> None:
         with av.open(into, "w", format="flac") as made:
             out = made.add_stream("flac", rate=rate, layout=layout)
             out.format = shape
-            turn = av.audio.resampler.AudioResampler(format=shape, layout=layout, rate=rate)
+            turn = av.AudioResampler(format=shape, layout=layout, rate=rate)
             for frame in _resampled(given.decode(stream), turn):
                 made.mux(out.encode(frame))
             made.mux(out.encode(None))

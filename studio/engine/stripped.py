@@ -17,12 +17,17 @@ import uuid
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
-import av
 from PIL import Image
 
+from studio.engine.later import Later
 from studio.errors import StudioError
+
+if TYPE_CHECKING:
+    import av
+else:
+    av = Later("av")
 
 Piece = bytes | slice
 """Bytes of our own, or a part of the file."""
@@ -30,7 +35,7 @@ Piece = bytes | slice
 _STEP: Final = 1 << 20
 _ORIENTATION: Final = 0x0112
 _TURNS: Final = range(2, 9)
-_DAMAGE: Final = (OSError, ValueError, IndexError, struct.error, av.FFmpegError, SyntaxError)
+_DAMAGE: Final = (OSError, ValueError, IndexError, struct.error, SyntaxError)
 
 # What a PNG's picture, colours and frames need; ComfyUI hides a graph in chunks of its own too.
 _PNG_KEPT: Final = frozenset(
@@ -70,7 +75,7 @@ def copy(source: Path, into: Path, mime: str) -> None:
     try:
         way(source, part)
         part.replace(into)
-    except _DAMAGE as error:
+    except (av.FFmpegError, *_DAMAGE) as error:
         raise StudioError("share_unsupported", details=f"{mime}: {error!r}") from error
     finally:
         part.unlink(missing_ok=True)
