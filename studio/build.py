@@ -36,6 +36,7 @@ from studio.engine.outside import Outside
 from studio.engine.oversight import Oversight
 from studio.engine.people import People, Registration
 from studio.engine.places import Places
+from studio.engine.proofs import Proofs
 from studio.engine.quota import Quota
 from studio.engine.roster import Roster, name_of_this_process
 from studio.engine.runner import Runner
@@ -143,7 +144,9 @@ def build(settings: Settings, *, pace: Pace | None = None, lease: Lease | None =
     database = open_database(settings.database_url)
     migrate(database)
     secret = settings.studio_secret.get_secret_value()
-    catalog = catalogs.load(settings.workflows_dir)
+    proofs = Proofs(settings.data_dir / "proofs.json")
+    catalog = catalogs.load(settings.workflows_dir, proofs)
+    proofs.save()
     hurried = database.hurried()
     ledger = Ledger(
         database,

@@ -10,7 +10,7 @@ import math
 import random
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from studio.engine.workflow import formula
@@ -65,11 +65,15 @@ class FilmLength:
 
 @dataclass(frozen=True, slots=True)
 class Workflow:
-    """A manifest, its graph, and the model files it needs, by id."""
+    """A manifest, its graph, and the model files it needs, by id.
+
+    `always` names the nodes that every form of the graph uses; None where nobody looked yet.
+    """
 
     manifest: Manifest
     graph: Graph
     models: Mapping[str, ModelFile]
+    always: frozenset[str] | None = field(default=None, compare=False)
 
     @property
     def name(self) -> str:

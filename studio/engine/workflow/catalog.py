@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from pydantic import ValidationError
 
@@ -146,14 +146,46 @@ class Catalog:
         return self.workflows[name]
 
 
-def load(folder: Path) -> Catalog:
-    """Read every workflow of a folder; what is broken is listed and left out."""
+class Proven(Protocol):
+    """Remembers what was proven, by the texts that it is about."""
+
+    def get(self, *texts: str) -> frozenset[str] | None:
+        """Give the nodes that every form uses; None where nothing was proven."""
+
+    def add(self, always: frozenset[str], *texts: str) -> None:
+        """Note that these texts were proven."""
+
+
+class _Nothing:
+    def get(self, *_texts: str) -> frozenset[str] | None:
+        return None
+
+    def add(self, always: frozenset[str], *texts: str) -> None:
+        pass
+
+
+@dataclass(frozen=True, slots=True)
+class _Shelf:
+    """What the workflows of a folder have in common."""
+
+    models: Mapping[str, ModelFile]
+    models_text: str
+    proven: Proven
+
+
+def load(folder: Path, proven: Proven | None = None) -> Catalog:
+    """Read every workflow of a folder; what is broken is listed and left out.
+
+    What `proven` remembers is not proven again.
+    """
     broken: list[Broken] = []
-    models = _load_models(folder / MODELS_FILE, broken)
+    models_text = _models_text(folder / MODELS_FILE, broken)
+    models = _load_models(models_text, broken)
+    shelf = _Shelf(models, models_text, proven or _Nothing())
     found = [
         workflow
         for path in sorted(folder.glob("*.yaml"))
-        if path.name != MODELS_FILE and (workflow := _load_one(path, models, broken))
+        if path.name != MODELS_FILE and (workflow := _load_one(path, shelf, broken))
     ]
     found.sort(key=lambda w: (w.manifest.order, w.name))
     broken += _lonely_graphs(folder, found, broken)
@@ -200,41 +232,55 @@ def _narrowed(left: Sequence[Workflow], name: str, value: object) -> tuple[Workf
     return tuple(found)
 
 
-def _load_models(path: Path, broken: list[Broken]) -> dict[str, ModelFile]:
-    """Read `models.yaml`; a broken entry is left out, and breaks only those who name it."""
-    models: dict[str, ModelFile] = {}
-    if not path.exists():
-        return models
+def _models_text(path: Path, broken: list[Broken]) -> str:
     try:
-        source = Source(_text(path))
+        return _text(path) if path.exists() else ""
     except FaultError as fault:
         broken.append(Broken(path.name, fault.line, fault.reason))
+        return ""
+
+
+def _load_models(text: str, broken: list[Broken]) -> dict[str, ModelFile]:
+    """Read `models.yaml`; a broken entry is left out, and breaks only those who name it."""
+    models: dict[str, ModelFile] = {}
+    if not text:
+        return models
+    try:
+        source = Source(text)
+    except FaultError as fault:
+        broken.append(Broken(MODELS_FILE, fault.line, fault.reason))
         return models
     for name, entry in source.data.items():
         try:
             models[str(name)] = ModelFile.model_validate(entry)
         except ValidationError as exc:
             first = first_fault(exc, source, str(name))
-            broken.append(Broken(path.name, first.line, first.reason))
+            broken.append(Broken(MODELS_FILE, first.line, first.reason))
     return models
 
 
-def _load_one(path: Path, models: Mapping[str, ModelFile], broken: list[Broken]) -> Workflow | None:
+def _load_one(path: Path, shelf: _Shelf, broken: list[Broken]) -> Workflow | None:
     file = path.name
     try:
-        source = Source(_text(path))
+        text = _text(path)
+        source = Source(text)
         manifest = read(source)
         if manifest.name != path.stem:
             raise FaultError(f"name: this file must hold {path.stem!r}", source.line(["name"]))
         file = manifest.graph
-        graph = Graph.parse(_text(path.parent / file))
+        graph_text = _text(path.parent / file)
+        graph = Graph.parse(graph_text)
         file = path.name
-        workflow = Workflow(manifest, graph, models)
-        prove(workflow, source)
+        workflow = Workflow(manifest, graph, shelf.models)
+        texts = (text, graph_text, shelf.models_text)
+        always = shelf.proven.get(*texts)
+        if always is None or not always <= graph.nodes.keys():
+            always = prove(workflow, source)
+            shelf.proven.add(always, *texts)
     except FaultError as fault:
         broken.append(Broken(file, fault.line, fault.reason))
         return None
-    return workflow
+    return replace(workflow, always=always)
 
 
 def _text(path: Path) -> str:

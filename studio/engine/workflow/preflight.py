@@ -17,7 +17,7 @@ from studio import texts
 from studio.engine.workflow.binding import Workflow, bind, match_model
 from studio.engine.workflow.graph import Prompt, needed, titles
 from studio.engine.workflow.manifest import Kind, ModelFile, ModelNeed, Parameter
-from studio.engine.workflow.trial import forms
+from studio.engine.workflow.trial import always_used
 from studio.errors import StudioError
 
 _INSTEAD: Final = 5
@@ -154,7 +154,7 @@ class Preflight:
 
     def __init__(self, workflow: Workflow) -> None:
         self.workflow = workflow
-        self._always = _always_used(workflow)
+        self._always = always_used(workflow) if workflow.always is None else workflow.always
 
     @property
     def folders(self) -> set[str]:
@@ -298,16 +298,6 @@ def size_text(model: ModelFile) -> str:
     if model.bytes is not None:
         return f"{model.bytes / _GB:.2f} GB"
     return f"{model.gigabytes:g} GB" if model.gigabytes is not None else "?"
-
-
-def _always_used(workflow: Workflow) -> set[str]:
-    """Name the nodes that are in the prompt whatever a person says."""
-    always: set[str] | None = None
-    for values in forms(workflow):
-        files = {ref: ref for value in values.values() for ref in _references(value)}
-        used = set(bind(workflow, values, files=files))
-        always = used if always is None else always & used
-    return always or set()
 
 
 def _missing_nodes(nodes: Mapping[str, Any], stock: Stock) -> tuple[MissingNode, ...]:

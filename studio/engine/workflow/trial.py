@@ -29,17 +29,32 @@ Place = tuple[object, ...]
 """Where in the manifest: keys and positions from the top."""
 
 
-def prove(workflow: Workflow, source: Source) -> None:
-    """Check a workflow as a whole; raises `FaultError` with the line of the first misfit."""
+def prove(workflow: Workflow, source: Source) -> frozenset[str]:
+    """Check a workflow as a whole, and give the nodes that every form of its graph uses.
+
+    Raises `FaultError` with the line of the first misfit.
+    """
     for place, reason in _misfits(workflow):
         raise FaultError(reason, source.line(place))
+    used = []
     for values in forms(workflow):
-        files = {ref: ref for value in values.values() for ref in _references(value)}
         try:
-            bind(workflow, values, files=files)
+            used.append(_used(workflow, values))
         except StudioError as error:
             reason = f"with {values}: {error.params.get('reason', error)}"
             raise FaultError(reason, source.line(("rules",))) from error
+    return used[0].intersection(*used)
+
+
+def always_used(workflow: Workflow) -> frozenset[str]:
+    """Name the nodes that are in the prompt whatever a person says."""
+    used = [_used(workflow, values) for values in forms(workflow)]
+    return used[0].intersection(*used)
+
+
+def _used(workflow: Workflow, values: dict[str, Any]) -> frozenset[str]:
+    files = {ref: ref for value in values.values() for ref in _references(value)}
+    return frozenset(bind(workflow, values, files=files))
 
 
 def forms(workflow: Workflow) -> Iterator[dict[str, Any]]:
