@@ -94,7 +94,7 @@ def listing(workflows_dir: Path, name: str | None, language: str) -> Table:
             model = workflow.models[need.model]
             must = text("models.yes" if need.required else "models.no", language)
             place = f"{model.folder}/{model.file}"
-            table.add_row(workflow.name, place, size_text(model), model.licence, must)
+            table.add_row(workflow.name, place, size_text(model, language), model.licence, must)
     return table
 
 

@@ -16,6 +16,17 @@ from dotenv import dotenv_values
 
 from studio import errors, settings, texts
 from studio.engine.workflow import catalog
+from studio.engine.workflow.manifest import (
+    Derived,
+    Length,
+    Manifest,
+    ModelFile,
+    ModelNeed,
+    OutputSpec,
+    Parameter,
+    Rule,
+    Variant,
+)
 from studio.settings import PROJECT, Settings
 
 READMES = ("README.md", "README.zh-TW.md")
@@ -255,6 +266,29 @@ def test_a_manifest_speaks_both_languages_everywhere(name: str) -> None:
     assert {where for where, said in words.items() if set(said) != set(texts.LANGUAGES)} == set()
     labelled = {f"{name}.parameters.{index}.label" for index in range(len(manifest["parameters"]))}
     assert labelled | {f"{name}.title"} <= set(words)
+
+
+PARTS = {
+    "manifest": Manifest,
+    "parameter": Parameter,
+    "variant": Variant,
+    "derived": Derived,
+    "length": Length,
+    "rule": Rule,
+    "output": OutputSpec,
+    "model": ModelNeed,
+    "file": ModelFile,
+}
+
+
+@pytest.mark.parametrize("readme", READMES)
+def test_readme_lists_every_key_of_a_manifest(readme: str) -> None:
+    text = (PROJECT / readme).read_text("utf-8")
+    first_cells = re.findall(r"^\| ((?:`[a-z]+\.[a-z0-9_]+`[,、 ]*)+) \|", text, re.MULTILINE)
+    listed = [key for cell in first_cells for key in re.findall(r"`([a-z]+\.[a-z0-9_]+)`", cell)]
+
+    there = [f"{part}.{key}" for part, kind in PARTS.items() for key in kind.model_fields]
+    assert sorted(listed) == sorted(there)
 
 
 # --- README -------------------------------------------------------------------------------------

@@ -85,7 +85,7 @@ class MissingModel:
                 texts.text(
                     "lack.model.from",
                     language,
-                    size=size_text(self.source),
+                    size=size_text(self.source, language),
                     licence=self.source.licence,
                     url=self.source.url,
                 )
@@ -293,11 +293,13 @@ class Preflight:
         return next((p for p in self._fields() if need.bind in p.bind), None)
 
 
-def size_text(model: ModelFile) -> str:
-    """Write a file's size in GB as its source states it; `?` where none does."""
+def size_text(model: ModelFile, language: str = texts.DEFAULT) -> str:
+    """Write a file's size in GB as its source states it, or that none does."""
     if model.bytes is not None:
         return f"{model.bytes / _GB:.2f} GB"
-    return f"{model.gigabytes:g} GB" if model.gigabytes is not None else "?"
+    if model.gigabytes is not None:
+        return f"{model.gigabytes:g} GB"
+    return texts.text("lack.model.size_unknown", language)
 
 
 def _missing_nodes(nodes: Mapping[str, Any], stock: Stock) -> tuple[MissingNode, ...]:
