@@ -10,14 +10,13 @@ from urllib.parse import quote
 from pydantic import BaseModel, Field
 
 from studio import texts
-from studio.engine.jobs import Given, Job, News, Output, State
+from studio.engine.jobs import Failure, Given, Job, News, Output, State
 from studio.engine.outside import URL_CHARS
 from studio.engine.stocks import ServerReport
 from studio.engine.webhooks import Delivery, Stand
 from studio.engine.workflow.binding import Workflow
 from studio.engine.workflow.catalog import Catalog, Tab
 from studio.engine.workflow.manifest import SEED_MAX, Kind, Parameter
-from studio.web.answers import as_shown
 
 BIG: Final = 2**53
 
@@ -254,13 +253,18 @@ def job_view(
         favourite=job.favourite,
         image_url=outputs[0].url if outputs else None,
         outputs=outputs,
-        error=Fault(**as_shown(failure.code, failure.params, language)) if failure else None,
+        error=_fault(failure, language) if failure else None,
         created_at=_moment(job.created_us) or "",
         started_at=_moment(job.started_us),
         finished_at=_moment(job.ended_us),
         seconds=job.seconds,
         webhook=_webhook(webhook) if webhook else None,
     )
+
+
+def _fault(failure: Failure, language: str) -> Fault:
+    message, hint = texts.explain_code(failure.code, failure.params, language)
+    return Fault(code=failure.code, message=message, hint=hint)
 
 
 def _webhook(delivery: Delivery) -> WebhookView:

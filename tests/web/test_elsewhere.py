@@ -1,8 +1,13 @@
-"""Files named by their address: over REST and from gradio_client, all by the one room outside."""
+"""Files named by their address, and webhooks: all by the one room outside."""
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import hmac
+import json
+import re
+import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from io import BytesIO
@@ -17,8 +22,9 @@ from gradio_client.exceptions import AppError
 from PIL import Image
 
 from studio.practice import PracticeServer
-from tests.elsewhere import Elsewhere, serving_files
-from tests.tabs.site import MODELS, Site, served
+from studio.settings import PROJECT
+from tests.elsewhere import Elsewhere, Visitor, serving_files
+from tests.tabs.site import CHECKPOINT, MODELS, Site, served
 from tests.web.conftest import UNLIMITED, Ended
 
 INWARDS = (
@@ -39,7 +45,12 @@ def png(colour: str) -> bytes:
 @pytest.fixture(scope="module")
 def elsewhere() -> Iterator[Elsewhere]:
     """A place outside, which the host of the studio trusts."""
-    files = {"/red.png": png("red"), "/blue.png": png("blue"), "/page": b"<html>inner words</html>"}
+    files = {
+        "/red.png": png("red"),
+        "/blue.png": png("blue"),
+        "/page": b"<html>inner words</html>",
+        "/hook": b"thanks",
+    }
     with serving_files(files) as there:
         yield there
 
@@ -145,3 +156,133 @@ def test_gradio_itself_fetches_nothing_whatever_an_event_is_given(
 @pytest.mark.parametrize("path", ["file=http://127.0.0.1:8188/", "proxy=http://127.0.0.1:8188/"])
 def test_no_route_of_gradio_fetches_an_address(program: httpx.Client, path: str) -> None:
     assert program.get(f"/gradio_api/{path}").status_code == 404
+
+
+# --- webhooks -----------------------------------------------------------------------------------
+
+TEXT = {"workflow": "text_to_image", "prompt": "a lighthouse", "model": CHECKPOINT, "steps": 1}
+
+
+def told_of(elsewhere: Elsewhere, job_id: str, timeout_s: float = 10) -> Visitor:
+    """Wait for the post about a job."""
+    pause = threading.Event()
+    for _ in range(round(timeout_s / 0.05)):
+        for visit in elsewhere.server.visits:
+            if visit.method == "POST" and json.loads(visit.body)["job_id"] == job_id:
+                return visit
+        pause.wait(0.05)
+    raise AssertionError("nothing was told")
+
+
+def delivered(program: httpx.Client, job_id: str, timeout_s: float = 10) -> dict[str, Any]:
+    """Wait until the row says what the receiver knows already."""
+    pause = threading.Event()
+    for _ in range(round(timeout_s / 0.05)):
+        view: dict[str, Any] = program.get(f"/api/status/{job_id}").json()
+        if view["webhook"]["state"] != "waiting":
+            return view
+        pause.wait(0.05)
+    raise AssertionError("it was never written down")
+
+
+def test_an_orders_webhook_is_told_what_the_status_says(
+    program: httpx.Client, elsewhere: Elsewhere
+) -> None:
+    taken = program.post("/api/generate", json=TEXT | {"webhook": elsewhere.url("/hook")}).json()
+    secret = program.post("/api/webhooks/secret").json()["secret"]
+
+    told = told_of(elsewhere, taken["job_id"])
+
+    body = json.loads(told.body)
+    view = delivered(program, taken["job_id"])
+    address = str(program.base_url).rstrip("/")
+    assert body["image_url"] == f"{address}{view['image_url']}"
+    assert program.get(body["outputs"][0]["url"]).status_code == 200
+    places = ("image_url", "outputs", "webhook")
+    assert {name: body[name] for name in body if name not in places} == {
+        name: view[name] for name in view if name not in places
+    }
+    assert body["status"] == "completed"
+    assert view["webhook"] == {
+        "url": elsewhere.url("/hook"),
+        "state": "delivered",
+        "attempts": 1,
+        "last_status": 200,
+        "next_try": None,
+    }
+    signed = hmac.new(
+        secret.encode(),
+        told.headers["studio-timestamp"].encode() + b"." + told.body,
+        hashlib.sha256,
+    )
+    assert told.headers["studio-signature"] == f"sha256={signed.hexdigest()}"
+    [listed] = program.get("/api/history").json()["jobs"]
+    assert listed["webhook"] == view["webhook"]
+
+
+@pytest.mark.parametrize("url", [*INWARDS, "ftp://x/", "http://user:word@example.com/"])
+def test_a_webhook_inwards_is_refused_and_no_job_is_made(program: httpx.Client, url: str) -> None:
+    answer = program.post("/api/generate", json=TEXT | {"webhook": url})
+
+    assert answer.status_code == 422, answer.text
+    assert answer.json()["error"]["code"] == "url_refused"
+    assert answer.json()["error"]["field"] == "webhook"
+    assert program.get("/api/history").json()["total"] == 0
+
+
+@pytest.mark.parametrize(
+    "value", [7, True, ["http://example.com/"], {"url": "http://example.com/"}]
+)
+def test_a_webhook_is_an_address(program: httpx.Client, value: Any) -> None:
+    answer = program.post("/api/generate", json=TEXT | {"webhook": value})
+
+    assert (answer.status_code, answer.json()["error"]["field"]) == (422, "webhook")
+
+
+@pytest.mark.parametrize("nothing", [None, ""])
+def test_an_order_without_a_webhook_shows_none(program: httpx.Client, nothing: Any) -> None:
+    taken = program.post("/api/generate", json=TEXT | {"webhook": nothing}).json()
+
+    assert program.get(f"/api/status/{taken['job_id']}").json()["webhook"] is None
+
+
+def test_another_webhook_under_the_same_key_is_another_order(
+    program: httpx.Client, elsewhere: Elsewhere
+) -> None:
+    key = {"Idempotency-Key": "one"}
+    order = TEXT | {"seed": "5", "webhook": elsewhere.url("/hook")}
+
+    first = program.post("/api/generate", json=order, headers=key)
+    again = program.post("/api/generate", json=order, headers=key)
+    other = program.post("/api/generate", json=order | {"webhook": elsewhere.url("/")}, headers=key)
+
+    assert first.json()["job_id"] == again.json()["job_id"]
+    assert (other.status_code, other.json()["error"]["code"]) == (409, "key_reused")
+
+
+def test_each_person_has_a_key_of_their_own(program: httpx.Client, stranger: httpx.Client) -> None:
+    keys = [one.post("/api/webhooks/secret").json()["secret"] for one in (program, stranger)]
+
+    assert len(set(keys)) == 2
+
+
+@pytest.mark.parametrize("readme", ["README.md", "README.zh-TW.md"])
+def test_the_readmes_example_tells_our_posts_from_others(
+    program: httpx.Client, elsewhere: Elsewhere, readme: str
+) -> None:
+    section = (PROJECT / readme).read_text("utf-8").split("\n### Webhook")[1]
+    example = re.search(r"```python\n(.*?)```", section, re.DOTALL)
+    assert example is not None
+    there: dict[str, Any] = {}
+    exec(example[1], there)  # noqa: S102  (our own README)
+    order = TEXT | {"webhook": elsewhere.url("/hook")}
+    secret = program.post("/api/webhooks/secret").json()["secret"]
+
+    told = told_of(elsewhere, program.post("/api/generate", json=order).json()["job_id"])
+
+    headers = httpx.Headers(told.headers)
+    assert there["is_from_studio"](headers, told.body, secret)
+    assert not there["is_from_studio"](headers, told.body + b" ", secret)
+    assert not there["is_from_studio"](headers, told.body, secret + "x")
+    old = httpx.Headers(told.headers | {"studio-timestamp": "1700000000"})
+    assert not there["is_from_studio"](old, told.body, secret)
