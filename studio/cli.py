@@ -136,7 +136,7 @@ def monitor(
 
 @app.command(name="import")
 def import_(
-    file: Annotated[Path, typer.Argument(help="Graph of Export (API), or a picture of ComfyUI.")],
+    file: Annotated[Path, typer.Argument(help="Graph of Export (API), or what ComfyUI saved.")],
     name: Annotated[str | None, typer.Option(help="Name of the workflow.")] = None,
     lang: Lang = None,
 ) -> None:
@@ -145,7 +145,7 @@ def import_(
 
     language = _language(lang)
     with _told(lang):
-        made = bring_in(file, _settings().workflows_dir, name)
+        made = bring_in(file, _settings().workflows_dir, name, language)
         said = {"manifest": made.manifest, "graph": made.graph, "name": made.name}
         typer.echo(texts.text("import.done", language, **said))
         for note in made.notes:

@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import av
 from PIL import Image, UnidentifiedImageError
 
+from studio import texts
 from studio.engine.workflow import catalog
 from studio.engine.workflow.draft import Draft, Note, draft
 from studio.engine.workflow.manifest import FaultError
@@ -35,19 +37,23 @@ class Imported:
     notes: tuple[Note, ...]
 
 
-def bring_in(file: Path, folder: Path, name: str | None = None) -> Imported:
+def bring_in(
+    file: Path, folder: Path, name: str | None = None, language: str = texts.DEFAULT
+) -> Imported:
     """Draft `NAME.yaml` and `NAME.json` from an exported graph, prove them, and put them there.
 
-    `file` is JSON of *Export (API)*, or a picture ComfyUI saved with its prompt inside. Raises
-    `graph_invalid` with the reason; files that are there are never overwritten.
+    `file` is JSON of *Export (API)*, or a picture or video ComfyUI saved with its prompt inside.
+    Raises `graph_invalid` with the reason in `language`; files that are there are never
+    overwritten.
     """
     chosen = name or name_of(file)
-    _refuse_taken(file, folder, chosen)
     try:
+        _refuse_taken(file, folder, chosen)
         made = draft(_text(file), chosen, _title(file, name))
+        _prove(folder, chosen, made)
     except FaultError as fault:
-        raise _invalid(file, fault.reason) from fault
-    _prove(file, folder, chosen, made)
+        reason = fault.sentence(language)
+        raise StudioError("graph_invalid", file=file.name, reason=reason) from fault
     return _write(folder, chosen, made)
 
 
@@ -63,50 +69,68 @@ def _title(file: Path, name: str | None) -> str:
     return (words[:1].upper() + words[1:])[:80] or "Workflow"
 
 
-def _invalid(file: Path, reason: str) -> StudioError:
-    return StudioError("graph_invalid", file=file.name, reason=reason)
-
-
 def _refuse_taken(file: Path, folder: Path, name: str) -> None:
     if not re.fullmatch(r"[a-z][a-z0-9_]{0,63}", name):
-        raise _invalid(file, f"{name!r} is no name: small letters, digits and _, a letter first")
+        raise FaultError.of("fault.name", name=name)
     known = catalog.load(folder)
     taken = {*known.workflows, *(tab.name for tab in known.tabs)}
     for path in (folder / f"{name}.yaml", folder / f"{name}.json"):
         if path.exists() and path.resolve() != file.resolve():
             taken.add(name)
     if name in taken:
-        raise _invalid(file, f"there is a {name!r} already; choose another with --name")
+        raise FaultError.of("fault.taken", name=name)
 
 
 def _text(file: Path) -> str:
     """Read the graph's text: the file itself, or what ComfyUI wrote into a picture."""
     try:
         if file.stat().st_size > MAX_BYTES:
-            raise _invalid(file, f"it is larger than {MAX_BYTES // 1_000_000} MB")
+            raise FaultError.of("fault.too_large", max_mb=MAX_BYTES // 1_000_000)
         data = file.read_bytes()
     except OSError as exc:
-        raise _invalid(file, f"it cannot be read: {exc.strerror}") from exc
+        raise FaultError.of("fault.unread", detail=exc.strerror) from exc
     if data.startswith(_PICTURE_STARTS):
-        return _text_in_picture(file, data)
+        return _text_in_picture(data)
+    if _is_film(data):
+        return _text_in_film(file)
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as exc:
-        raise _invalid(file, "it is neither JSON nor a picture saved by ComfyUI") from exc
+        raise FaultError.of("fault.neither") from exc
 
 
-def _text_in_picture(file: Path, data: bytes) -> str:
+def _text_in_picture(data: bytes) -> str:
     try:
         with Image.open(io.BytesIO(data)) as picture:
             written = picture.info.get("prompt") or picture.getexif().get(_EXIF_MODEL)
+            page = picture.info.get("workflow")
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as exc:
-        raise _invalid(file, "the picture is damaged") from exc
+        raise FaultError.of("fault.damaged") from exc
+    if not isinstance(written, str) and page:
+        raise FaultError.of("fault.page_format")
     if not isinstance(written, str):
-        raise _invalid(file, "this picture does not hold a graph; was its metadata taken out?")
+        raise FaultError.of("fault.no_graph")
     return written.removeprefix("prompt:")
 
 
-def _prove(file: Path, folder: Path, name: str, made: Draft) -> None:
+def _is_film(data: bytes) -> bool:
+    """Tell an MP4, MOV, WebM or MKV by its first bytes."""
+    return data[4:8] == b"ftyp" or data.startswith(b"\x1a\x45\xdf\xa3")
+
+
+def _text_in_film(file: Path) -> str:
+    """Read what ComfyUI's SaveVideo and SaveWEBM write beside the pictures."""
+    try:
+        with av.open(str(file)) as film:
+            written = {name.lower(): value for name, value in film.metadata.items()}
+    except (av.FFmpegError, OSError, ValueError) as exc:
+        raise FaultError.of("fault.damaged") from exc
+    if "prompt" not in written:
+        raise FaultError.of("fault.no_graph")
+    return written["prompt"]
+
+
+def _prove(folder: Path, name: str, made: Draft) -> None:
     """Load the draft as the app will, in a folder of its own."""
     with tempfile.TemporaryDirectory() as place:
         trial = Path(place)
@@ -117,7 +141,7 @@ def _prove(file: Path, folder: Path, name: str, made: Draft) -> None:
         loaded = catalog.load(trial)
     if name not in loaded.workflows:
         faults = [f"{one.file}, line {one.line}: {one.reason}" for one in loaded.broken]
-        raise _invalid(file, "; ".join(faults) or "the draft did not load")
+        raise FaultError("; ".join(faults) or "the draft did not load")
 
 
 def _write(folder: Path, name: str, made: Draft) -> Imported:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import av
 import pytest
 import yaml
 from PIL import Image, PngImagePlugin
@@ -293,6 +294,46 @@ def test_import_takes_the_graph_out_of_a_picture(run: Run, folders: Path) -> Non
     assert (folders / "workflows" / "from_picture.yaml").exists()
     assert plain.exit_code == 1
     assert "metadata" in plain.output
+
+
+def test_import_takes_the_graph_out_of_a_webp_and_a_video(run: Run, folders: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0110] = f"prompt:{json.dumps(GRAPH)}"  # as SaveAnimatedWEBP writes it
+    Image.new("RGB", (4, 4)).save(folders / "moving.webp", exif=exif)
+    options = {"movflags": "use_metadata_tags"}  # as SaveVideo does
+    with av.open(str(folders / "film.mp4"), "w", container_options=options) as film:
+        film.metadata["prompt"] = json.dumps(GRAPH)
+        stream: Any = film.add_stream("libx264", rate=4)
+        stream.width = stream.height = 16
+        film.mux(stream.encode(av.VideoFrame(16, 16, "yuv420p")))
+        film.mux(stream.encode(None))
+
+    for name in ("moving.webp", "film.mp4"):
+        done = run("import", folders / name)
+
+        assert done.exit_code == 0, done.output
+        assert (folders / "workflows" / f"{Path(name).stem}.yaml").exists()
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        ({"nodes": [], "links": []}, "這是 ComfyUI 頁面的格式"),
+        ({}, "流程圖裡沒有節點"),
+        ("{", "這不是 JSON"),
+        (GRAPH | {"2": {"class_type": "ImageInvert", "inputs": {"image": ["9", 0]}}}, "沒有它"),
+    ],
+    ids=["page format", "empty", "broken", "dangling"],
+)
+def test_import_says_what_is_wrong_in_the_language_of_the_terminal(
+    run: Run, folders: Path, monkeypatch: pytest.MonkeyPatch, data: Any, said: str
+) -> None:
+    monkeypatch.setenv("LC_ALL", "zh_TW.UTF-8")
+
+    done = run("import", written(folders, data))
+
+    assert done.exit_code == 1
+    assert said in done.output
 
 
 def test_import_never_overwrites(run: Run, folders: Path) -> None:

@@ -96,7 +96,7 @@ def draft(text: str, name: str, title: str) -> Draft:
     graph = {node: body for node, body in graph.items() if node in used}
     parameters = _Finder(graph).parameters()
     if not parameters:
-        raise FaultError("nothing in this graph can be chosen by a person")
+        raise FaultError.of("fault.no_field")
     _forget_files(graph, parameters)
     return Draft(
         manifest=_manifest(name, title, parameters, saves),
@@ -113,9 +113,9 @@ def _read(text: str, notes: list[Note]) -> Prompt:
     try:
         data = json.loads(text.removeprefix("\ufeff"))
     except json.JSONDecodeError as exc:
-        raise FaultError(f"this is not JSON: {exc.msg}", exc.lineno) from exc
+        raise FaultError.of("fault.not_json", exc.lineno, detail=exc.msg) from exc
     except RecursionError as exc:
-        raise FaultError("the JSON is nested too deeply") from exc
+        raise FaultError.of("fault.too_deep") from exc
     inner = data.get("prompt") if isinstance(data, dict) else None
     if isinstance(inner, dict) and "class_type" not in inner:
         data = inner
@@ -128,7 +128,7 @@ def _read(text: str, notes: list[Note]) -> Prompt:
         for node, body in data.items()
     }
     if any(_has_nan(body) for body in graph.values()):
-        raise FaultError("an input is NaN or Infinity, which no JSON knows")
+        raise FaultError.of("fault.nan")
     return _without_page_only(graph, notes)
 
 
@@ -173,7 +173,7 @@ def _saving(graph: Prompt, notes: list[Note]) -> list[tuple[str, str]]:
         return saves
     previews = [node for node, body in graph.items() if body["class_type"] == "PreviewImage"]
     if not previews:
-        raise FaultError("nothing in this graph saves a result; add a Save node and export again")
+        raise FaultError.of("fault.no_save")
     for node in previews:
         graph[node]["class_type"] = "SaveImage"
         graph[node]["inputs"]["filename_prefix"] = "studio"

@@ -18,7 +18,6 @@ Prompt = dict[str, dict[str, Any]]
 """A graph as ComfyUI takes it: node id -> `{class_type, inputs, _meta?}`."""
 
 MAX_NODES: Final = 2000
-HOW_TO_EXPORT: Final = "this is ComfyUI's page format; export it with Workflow > Export (API)"
 # A browser resolves these before an export; a server refuses the whole prompt for one of them.
 PAGE_ONLY: Final = frozenset({"Note", "MarkdownNote", "PrimitiveNode", "Reroute"})
 # Nodes that read a file of the server's input folder, and the input that names it.
@@ -52,14 +51,14 @@ class Graph:
         try:
             data = json.loads(text.removeprefix("\ufeff"), parse_constant=_refuse_constant)
         except json.JSONDecodeError as exc:
-            raise FaultError(f"this is not JSON: {exc.msg}", exc.lineno) from exc
+            raise FaultError.of("fault.not_json", exc.lineno, detail=exc.msg) from exc
         except RecursionError as exc:
-            raise FaultError("the JSON is nested too deeply") from exc
+            raise FaultError.of("fault.too_deep") from exc
         data = _unwrapped(data)
         try:
             validate(data)
         except FaultError as fault:
-            raise FaultError(fault.reason, _line_of(text, fault)) from fault
+            raise fault.at(_line_of(text, fault)) from fault
         return cls(data)
 
     def copy(self) -> Prompt:
@@ -137,7 +136,7 @@ def order(prompt: Mapping[str, Mapping[str, Any]]) -> list[str]:
     while waiting:
         free = [node for node, reads in waiting.items() if not reads]
         if not free:
-            raise FaultError(f"nodes read each other in a circle: {', '.join(sorted(waiting))}")
+            raise FaultError.of("fault.circle", nodes=", ".join(sorted(waiting)))
         for node in free:
             del waiting[node]
         for reads in waiting.values():
@@ -161,13 +160,13 @@ def needed(prompt: Mapping[str, Mapping[str, Any]], ends: Iterable[str]) -> set[
 def validate(data: object) -> None:
     """Refuse what is no API-format graph, or would harm the server. Raises `FaultError`."""
     if not isinstance(data, dict):
-        raise FaultError("a graph is an object of nodes by id")
+        raise FaultError.of("fault.no_object")
     if isinstance(data.get("nodes"), list):
-        raise FaultError(HOW_TO_EXPORT)
+        raise FaultError.of("fault.page_format")
     if not data:
-        raise FaultError("the graph has no nodes")
+        raise FaultError.of("fault.no_nodes")
     if len(data) > MAX_NODES:
-        raise FaultError(f"the graph has {len(data)} nodes; at most {MAX_NODES} are taken")
+        raise FaultError.of("fault.too_many_nodes", count=len(data), max=MAX_NODES)
     for node, body in data.items():
         _validate_node(node, body)
     for node, body in data.items():
@@ -178,31 +177,27 @@ def validate(data: object) -> None:
 
 def _validate_node(node: str, body: object) -> None:
     if not isinstance(body, dict) or not isinstance(body.get("class_type"), str):
-        raise FaultError(f"node {node!r} has no class_type; a graph is exported with Export (API)")
+        raise FaultError.of("fault.no_class", node=node)
     if not isinstance(body.get("inputs"), dict):
-        raise FaultError(f"node {node!r} ({body['class_type']}) has no inputs")
+        raise FaultError.of("fault.no_inputs", node=node, class_type=body["class_type"])
     if body["class_type"] in PAGE_ONLY:
-        raise FaultError(
-            f"node {node!r} is a {body['class_type']}, which only ComfyUI's page knows"
-        )
+        raise FaultError.of("fault.page_only", node=node, class_type=body["class_type"])
 
 
 def _validate_input(data: Mapping[str, Any], place: str, value: object) -> None:
     if isinstance(value, dict) and "__value__" in value:
         # It passes ComfyUI's validation and then kills its worker thread for good.
-        raise FaultError(
-            f"{place} is a wrapped value (__value__), which is refused: it stops a ComfyUI"
-        )
+        raise FaultError.of("fault.wrapped", place=place)
     if not isinstance(value, list) or len(value) != 2:
         return
     source, slot = value
     if not isinstance(source, str):
         # ComfyUI takes every pair for a link, and fails on an id that is no text.
-        raise FaultError(f"{place} links to node {source!r}: a node's id is text, in quotes")
+        raise FaultError.of("fault.link_id", place=place, source=repr(source))
     if source not in data:
-        raise FaultError(f"{place} links to node {source!r}, which is not in the graph")
+        raise FaultError.of("fault.link_lost", place=place, source=repr(source))
     if isinstance(slot, bool) or not isinstance(slot, int) or slot < 0:
-        raise FaultError(f"{place} links to slot {slot!r}; slots are whole numbers from 0")
+        raise FaultError.of("fault.link_slot", place=place, slot=repr(slot))
 
 
 def _unwrapped(data: Any) -> Any:

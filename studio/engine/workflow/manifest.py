@@ -20,6 +20,8 @@ from pydantic import (
     model_validator,
 )
 
+from studio import texts
+
 Words = dict[str, str]
 """A text by language: `{en: ..., zh-TW: ...}`."""
 
@@ -57,12 +59,36 @@ FILE_KINDS: Final = frozenset({Kind.IMAGE, Kind.IMAGES, Kind.MASK, Kind.AUDIO, K
 
 
 class FaultError(Exception):
-    """A fault in a file of `workflows/`: its reason, and its line counted from 1 (0 = unknown)."""
+    """A fault in a file of `workflows/`: its reason, and its line counted from 1 (0 = unknown).
+
+    One that a person may meet who brings a graph is made by `of` and speaks each language.
+    """
 
     def __init__(self, reason: str, line: int = 0) -> None:
         super().__init__(reason)
         self.reason = reason
         self.line = line
+        self._said: tuple[str, Mapping[str, object]] | None = None
+
+    @classmethod
+    def of(cls, key: str, line: int = 0, **params: object) -> FaultError:
+        """Make a fault of a text and its parameters."""
+        fault = cls(texts.text(key, texts.DEFAULT, **params), line)
+        fault._said = (key, params)
+        return fault
+
+    def at(self, line: int) -> FaultError:
+        """Give the same fault at a line."""
+        moved = FaultError(self.reason, line)
+        moved._said = self._said
+        return moved
+
+    def sentence(self, language: str = texts.DEFAULT) -> str:
+        """Say the reason in a language, in English where it has no other."""
+        if self._said is None:
+            return self.reason
+        key, params = self._said
+        return texts.text(key, language, **params)
 
 
 class _Part(BaseModel):
