@@ -120,7 +120,7 @@ class Shares:
                 "field_out_of_range", field="days", value=days, min=1, max=self.max_days, step=1
             )
         output = _picked(self._ledger.get(job_id, person=person), name)
-        if output.kind not in _SHOWN or not stripped.supports(output.mime):
+        if not shareable(output):
             raise StudioError("share_unsupported", details=output.mime)
         self._darkroom.bare(output)
         return self._db.tx(lambda: self._make(person, job_id, output.name, days))
@@ -275,6 +275,11 @@ class Shares:
 PLAYED: Final = "play.mp4"
 SMALL: Final = "small.webp"
 _NAMES: Final = {"image": "picture", "video": "film", "audio": "sound"}
+
+
+def shareable(output: Output) -> bool:
+    """Tell whether a file is of a kind that can be shared."""
+    return output.kind in _SHOWN and stripped.supports(output.mime)
 
 
 def _picked(job: Job, name: str | None) -> Output:

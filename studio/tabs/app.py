@@ -53,6 +53,15 @@ _SCRIPT_WORDS: Final = {
     "next": "page.view.next",
     "download": "page.download",
     "fault": "page.error.title",
+    "share_title": "page.share.title",
+    "share_making": "page.share.making",
+    "share_until": "shared.until",
+    "share_what": "page.share.what",
+    "share_copy": "page.share.copy",
+    "share_copied": "page.share.copied",
+    "share_open": "page.share.open",
+    "share_stop": "page.share.stop",
+    "share_stopped": "page.share.stopped",
 }
 _TICK: Final = """
 const tick = () => { if (!document.hidden) trigger('tick'); };

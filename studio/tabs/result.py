@@ -19,6 +19,7 @@ from PIL import Image
 
 from studio import texts
 from studio.engine.jobs import Failure, Job, News, Output, State
+from studio.engine.shares import shareable
 from studio.web.names import download_name
 
 _PROMPT_SHOWN_CHARS: Final = 60
@@ -296,7 +297,8 @@ def _meta(job: Job, language: str) -> str:
         facts.append(f"<span>{html.escape(took(job.seconds, language))}</span>")
     if len(job.outputs) > 1:
         facts.append(f"<span>{say('page.files', language, n=len(job.outputs))}</span>")
-    actions = _act("again", job, "page.use_again", language) + _downloads(job, language)
+    actions = _act("again", job, "page.use_again", language)
+    actions += share_button(job, job.outputs[0], language) + _downloads(job, language)
     return (
         f'<div class="studio-meta"><div class="studio-facts">{"".join(facts)}</div>'
         f'<div class="studio-actions">{actions}</div></div>'
@@ -321,6 +323,18 @@ def _act(act: str, job: Job, key: str, language: str) -> str:
     return (
         f'<button type="button" class="studio-act" data-act="{act}"'
         f' data-job="{attribute(job.job_id)}">{say(key, language)}</button>'
+    )
+
+
+def share_button(job: Job, output: Output, language: str, *, hidden: bool = False) -> str:
+    """Draw what opens the dialog of a link to one file (share.js); nothing where none can be."""
+    if not shareable(output):
+        return ""
+    of = f'data-job="{attribute(job.job_id)}" data-of="{attribute(output.name)}"'
+    return (
+        f'<button type="button" class="studio-act" data-act="share" {of}'
+        f"{' hidden' if hidden else ''}>"
+        f"{say('page.share', language)}</button>"
     )
 
 
