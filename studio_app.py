@@ -9,13 +9,13 @@ from types import FrameType
 from studio import log, texts
 from studio.build import build
 from studio.errors import StudioError
-from studio.settings import load
+from studio.settings import arguments, load
 from studio.tabs import StudioBlocks, make_demo
 
 
 def open_page() -> StudioBlocks:
     """Build everything from the settings."""
-    chosen = load()
+    chosen = load(**(arguments(sys.argv[1:]) if __name__ == "__main__" else {}))
     log.start(chosen.log_dir, level=chosen.log_level, hide=chosen.secret_values)
     return make_demo(build(chosen))
 

@@ -101,6 +101,7 @@ CODES: Final[dict[str, int]] = {
     # what is shared, and how much one may keep
     "share_unknown": 404,
     "share_unsupported": 422,
+    "share_refused": 500,
     "quota_full": 409,
     "disk_full": 503,
     "database_away": 503,

@@ -7,12 +7,13 @@ are relative to the project folder, so that the app may be started from anywhere
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import re
 import secrets
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, get_args, get_origin
@@ -270,7 +271,8 @@ class Settings(BaseSettings):
     """Port the page is served on."""
 
     studio_share: bool = False
-    """Also open a public Gradio share link. Whoever has the link can use the studio."""
+    """Also open a public Gradio share link. Needs STUDIO_ACCOUNTS to be set, so that the host has
+    said who may come in by it."""
 
     studio_root_path: str = ""
     """Path under which a proxy serves the page, such as /studio. Empty = at the root."""
@@ -572,6 +574,17 @@ def load(env_file: Path | None = ENV_FILE, **overrides: Any) -> Settings:
     if settings.studio_secret.get_secret_value():
         return settings
     return settings.model_copy(update={"studio_secret": SecretStr(_kept_secret(settings.data_dir))})
+
+
+def arguments(given: Sequence[str]) -> dict[str, Any]:
+    """Read what stands behind `studio_app.py` on the command line, as overrides for `load`."""
+    parser = argparse.ArgumentParser(
+        prog="studio_app.py", description="Everything else is a setting: see .env.example."
+    )
+    parser.add_argument(
+        "--share", action="store_true", help="open a public share link, as STUDIO_SHARE=true does"
+    )
+    return {"studio_share": True} if parser.parse_args(given).share else {}
 
 
 def env_name(field: str) -> str:

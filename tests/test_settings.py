@@ -388,3 +388,18 @@ def test_reading_settings_is_quick_and_loads_no_page() -> None:
     done = subprocess.run([sys.executable, "-c", code], cwd=settings.PROJECT, timeout=60)
 
     assert done.returncode == 0
+
+
+def test_the_command_line_asks_for_a_public_link_and_for_nothing_unknown() -> None:
+    assert settings.arguments([]) == {}
+    assert settings.arguments(["--share"]) == {"studio_share": True}
+    with pytest.raises(SystemExit):
+        settings.arguments(["--sahre"])
+
+
+def test_a_link_never_lasts_longer_than_the_longest(load: Load) -> None:
+    with pytest.raises(StudioError) as refused:
+        load(None, share_days=8, share_max_days=7)
+
+    assert refused.value.params["name"] == "SHARE_DAYS"
+    assert "SHARE_MAX_DAYS" in refused.value.params["allowed"]

@@ -7,7 +7,7 @@ import inspect
 import json
 import os
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,6 +27,7 @@ from studio.tabs.parts import Parts
 from studio.tabs.pictures import SAMPLES
 from studio.tabs.tab import TabPage
 from studio.tabs.theme import theme
+from studio.tabs.tunnel import ShareLink, share_refusal
 from studio.tabs.words import Words
 from studio.web.accounts import AccountRoutes, account_router
 from studio.web.gradio_files import GradioFiles
@@ -88,13 +89,18 @@ class StudioBlocks(gr.Blocks):
             fill_width=True,
         )
         self.words = Words()
+        self.link: ShareLink | None = None
         self._fault: Exception | None = None
         self._handed: set[str] = set()
         self.temp_file_sets.append(self._handed)
         self.programs = Programs(parts, self.folder, self._handed)
 
     def launch(self, *args: Any, **kwargs: Any) -> Any:
-        """Take what `gr.Blocks.launch` takes; what is not said comes from the settings."""
+        """Take what `gr.Blocks.launch` takes; what is not said comes from the settings.
+
+        A public link (`share`) is opened beside the running page, see `tunnel`. Raises
+        `share_refused` when the host has not said who may come in.
+        """
         bound = inspect.signature(gr.Blocks.launch).bind_partial(self, *args, **kwargs)
         given = {name: value for name, value in bound.arguments.items() if name != "self"}
         options = self._defaults() | given
@@ -102,6 +108,8 @@ class StudioBlocks(gr.Blocks):
         # Who a proxy is, and what of it is believed, is ours to say: see `web.proxies`.
         os.environ["FORWARDED_ALLOW_IPS"] = ""
         options["app_kwargs"] = self._site() | (given.get("app_kwargs") or {})
+        self.link = self._share_link(options)
+        options["share"] = False
         try:
             return super().launch(**options)
         except OSError as exc:
@@ -112,6 +120,24 @@ class StudioBlocks(gr.Blocks):
             raise StudioError(
                 "settings_invalid", name="STUDIO_PORT", value=port, allowed="a port that is free"
             ) from exc
+
+    def _share_link(self, options: Mapping[str, Any]) -> ShareLink | None:
+        """Make what opens the public link, when one is wanted."""
+        wanted = options.get("share")
+        if wanted is None:
+            wanted = os.environ.get("GRADIO_SHARE", "").lower() == "true"
+        if not wanted or os.environ.get("SPACE_ID"):
+            return None
+        refusal = share_refusal(self.parts.settings)
+        if refusal is not None:
+            raise refusal
+        return ShareLink(
+            lambda: (self.server_name, self.server_port) if self.is_running else None,
+            server=options.get("share_server_address"),
+            certificate=options.get("share_server_tls_certificate"),
+            protocol=options.get("share_server_protocol"),
+            language=self.parts.settings.studio_language,
+        )
 
     async def preprocess_data(
         self, block_fn: Any, inputs: list[Any], state: Any, explicit_call: bool = False
@@ -202,6 +228,7 @@ class StudioBlocks(gr.Blocks):
                 max_upload_bytes=settings.max_upload_mb * MB,
                 language=settings.studio_language,
                 space=bool(os.environ.get("SPACE_ID")),
+                link=lambda: self.link.address if self.link else "",
             ),
         )
         self._app = app
@@ -212,10 +239,14 @@ class StudioBlocks(gr.Blocks):
         except Exception as fault:
             self._fault = fault
             raise
+        if self.link is not None:
+            self.link.start()
 
     def _stop(self) -> None:
         """From here on a cancelled follower means that the server ends, and no wish."""
         self.programs.closing = True
+        if self.link is not None:
+            self.link.stop()
         self.parts.stop()
 
 

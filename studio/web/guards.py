@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -110,7 +110,10 @@ _SPACE_FRAMES: Final = " https://huggingface.co https://*.huggingface.co https:/
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What the settings say. `space`: shown in Hugging Face's frame."""
+    """What the settings say. `space`: shown in Hugging Face's frame.
+
+    `link` gives the address of the public share link while there is one.
+    """
 
     trusted: tuple[Network, ...]
     origins: frozenset[str]
@@ -118,6 +121,7 @@ class Rules:
     max_upload_bytes: int
     language: str
     space: bool = False
+    link: Callable[[], str] = str
 
     def policy(self, *, page: bool) -> str:
         """Write the Content-Security-Policy of a page, or of anything else."""
@@ -154,7 +158,7 @@ class Guards:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        believe(scope, self._rules.trusted)
+        believe(scope, self._rules.trusted, link=self._rules.link())
         visit = Visit(scope, receive, send, self._rules)
         if visit.asks_leave:
             await PlainTextResponse("")(scope, receive, visit.send)

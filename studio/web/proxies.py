@@ -1,13 +1,16 @@
 """Who really asks, and at which address: what proxies say is believed only of those we know.
 
 Anybody can send `X-Forwarded-*`. The address and the host are taken from trusted proxies alone;
-the scheme also from this machine, since a proxy or a share tunnel here ends TLS.
+the scheme also from this machine, since a proxy or a share tunnel here ends TLS. What comes through
+that tunnel is told by its name, and its end out there says who comes: else all who come by the link
+would be one address.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from urllib.parse import urlsplit
 
 from starlette.datastructures import MutableHeaders
 from starlette.types import Scope
@@ -32,8 +35,11 @@ def networks(names: Iterable[str]) -> tuple[Network, ...]:
     return tuple(ip_network(name, strict=False) for name in names)
 
 
-def believe(scope: Scope, trusted: Sequence[Network]) -> None:
-    """Write into a request's scope what can be believed, and take every other claim out."""
+def believe(scope: Scope, trusted: Sequence[Network], *, link: str = "") -> None:
+    """Write into a request's scope what can be believed, and take every other claim out.
+
+    `link` is the address of the public share link while there is one.
+    """
     headers = MutableHeaders(scope=scope)
     peer = _address((scope.get("client") or ("", 0))[0])
     known = _within(peer, trusted)
@@ -45,14 +51,21 @@ def believe(scope: Scope, trusted: Sequence[Network]) -> None:
     if scheme in ("http", "https") and (known or (peer is not None and peer.is_loopback)):
         scope["scheme"] = scheme
         headers["x-forwarded-proto"] = scheme
-    if not known:
+    by_link = peer is not None and peer.is_loopback and _is_host_of(link, headers.get("host"))
+    if by_link and not scheme:
+        scope["scheme"] = headers["x-forwarded-proto"] = urlsplit(link).scheme
+    if not known and not by_link:
         return
-    if host:
+    if host and known:
         headers["x-forwarded-host"] = host
     chain = [part.strip() for line in said for part in line.split(",")]
     client = _first_stranger(chain, trusted)
     if client is not None:
         scope["client"] = (str(client), 0)
+
+
+def _is_host_of(link: str, host: str | None) -> bool:
+    return bool(link) and bool(host) and urlsplit(link).netloc.lower() == str(host).lower()
 
 
 def loopback(host: str) -> bool:

@@ -10,10 +10,13 @@ from starlette.datastructures import Headers
 from studio.web.proxies import believe, networks
 
 
-def asked(peer: str, trusted: list[str], **said: str) -> dict[str, Any]:
+def asked(
+    peer: str, trusted: list[str], *, link: str = "", own_host: str = "studio.local", **said: str
+) -> dict[str, Any]:
     headers = [(f"x-forwarded-{name}".encode(), value.encode()) for name, value in said.items()]
+    headers.append((b"host", own_host.encode()))
     scope = {"type": "http", "scheme": "http", "client": (peer, 1), "headers": headers}
-    believe(scope, networks(trusted))
+    believe(scope, networks(trusted), link=link)
     return scope
 
 
@@ -62,3 +65,34 @@ def test_the_scheme_is_believed_of_this_machine_too(peer: str, scheme: str) -> N
 
     assert scope["scheme"] == scheme
     assert ("x-forwarded-proto" in Headers(scope=scope)) is (scheme == "https")
+
+
+LINK = "https://abc.gradio.live"
+
+
+@pytest.mark.parametrize(
+    ("peer", "host", "found"),
+    [
+        ("127.0.0.1", "abc.gradio.live", "198.51.100.1"),
+        ("127.0.0.1", "ABC.gradio.live", "198.51.100.1"),
+        ("127.0.0.1", "127.0.0.1:7860", "127.0.0.1"),
+        ("127.0.0.1", "evil.example", "127.0.0.1"),
+        ("10.0.0.5", "abc.gradio.live", "10.0.0.5"),
+    ],
+)
+def test_who_comes_by_the_share_link_is_told_by_its_far_end(
+    peer: str, host: str, found: str
+) -> None:
+    said = {"for": "6.6.6.6, 198.51.100.1", "host": "evil.example"}
+
+    scope = asked(peer, [], link=LINK, own_host=host, **said)
+
+    assert client(scope) == found
+    assert "x-forwarded-host" not in Headers(scope=scope)
+    assert scope["scheme"] == ("https" if found == "198.51.100.1" else "http")
+
+
+def test_without_a_link_no_name_is_the_links() -> None:
+    scope = asked("127.0.0.1", [], own_host="", **{"for": "198.51.100.1"})
+
+    assert client(scope) == "127.0.0.1"
