@@ -42,6 +42,8 @@ class Me(BaseModel):
     email: str | None
     name: str | None
     created_at: datetime | None
+    used_bytes: int = Field(description="what your results and uploads take on the disk")
+    max_bytes: int = Field(description="what they may take, 0 for no limit")
     accounts: str = Field(description="off, guests or required")
     registration: str = Field(description="open, invitation or closed")
 
@@ -180,7 +182,8 @@ class AccountRoutes:
             await anyio.to_thread.run_sync(self._people.logout, old)
         self._visitors.forget(account.person)
         visitor = Visitor(account.person, account, By.SESSION)
-        return self._with_session(request, self._me(visitor), secret)
+        me = await anyio.to_thread.run_sync(self._me, visitor)
+        return self._with_session(request, me, secret)
 
     async def logout(self, request: Request) -> Response:
         """Log out: the session ends here and on the server."""
@@ -206,7 +209,7 @@ class AccountRoutes:
         if said.get("name") is not None:
             await self._hashed(lambda: self._people.set_profile(person, name=_text(said, "name")))
         account = await anyio.to_thread.run_sync(self._people.account, person)
-        return self._me(Visitor(person, account, visitor.by))
+        return await anyio.to_thread.run_sync(self._me, Visitor(person, account, visitor.by))
 
     async def password(self, request: Request) -> Response:
         """Change the password: every other login ends."""
@@ -262,9 +265,11 @@ class AccountRoutes:
     # ------------------------------------------------------------------------------------------
 
     def _me(self, visitor: Visitor) -> Me:
-        account = visitor.account
+        account, used = visitor.account, self._desk.quota(_person(visitor))
         return Me(
             person=_person(visitor),
+            used_bytes=used.bytes,
+            max_bytes=used.max_bytes,
             kind=_kind(visitor),
             email=account.email if account else None,
             name=account.name if account else None,

@@ -22,8 +22,9 @@ from studio.web.language import language_of
 _SECURITY: Final = {
     "token": {"type": "http", "scheme": "bearer"},
     "cookie": {"type": "apiKey", "in": "cookie", "name": "studio_person"},
+    "session": {"type": "apiKey", "in": "cookie", "name": "studio_session"},
 }
-_OPEN: Final = ("/api/guest",)
+_OPEN: Final = ("/api/guest", "/api/register", "/api/login")
 _LOOK: Final = """
 :root{color-scheme:light dark;--line:#8884;--soft:#8881}
 body{font:16px/1.6 system-ui,sans-serif;max-width:52rem;margin:2rem auto;padding:0 1rem}
@@ -56,7 +57,7 @@ class Docs:
         made["components"].get("schemas", {}).pop("ValidationError", None)
         for path, operations in made["paths"].items():
             for operation in operations.values():
-                operation["security"] = [] if path in _OPEN else [{"token": []}, {"cookie": []}]
+                operation["security"] = [] if path in _OPEN else [{name: []} for name in _SECURITY]
         return made
 
     async def openapi(self, request: Request) -> Response:

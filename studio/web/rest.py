@@ -10,7 +10,8 @@ import json
 import re
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections import Counter
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -66,6 +67,9 @@ FETCHING_AT_ONCE: Final = 8
 
 _BEAT_EVERY: Final = 10
 """Of so many seconds without news, one comment: no proxy takes the stream for dead."""
+
+STREAMS_AT_MOST: Final = 32
+"""Event streams one person may have open at once, in one web process: each holds a connection."""
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _FORMS: Final = "multipart/form-data"
@@ -129,6 +133,7 @@ class Rest:
         self._limits = limits
         self._catalog = catalog
         self._default = default
+        self._streams: Counter[str] = Counter()
         self._fetching = anyio.CapacityLimiter(FETCHING_AT_ONCE)
 
     async def caller(self, request: Request) -> Caller:
@@ -244,12 +249,24 @@ class Rest:
     async def events(self, request: Request, job_id: str, caller: Caller) -> StreamingResponse:
         """Tell how a job stands whenever that changes, until it ends, as server-sent events."""
         job = await anyio.to_thread.run_sync(self._desk.job, caller.person, job_id)
+        if self._streams[caller.person] >= STREAMS_AT_MOST:
+            raise StudioError("too_many_streams", max=STREAMS_AT_MOST)
         headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
         return StreamingResponse(
             self._told(job, caller, request.app), media_type="text/event-stream", headers=headers
         )
 
     async def _told(self, job: Job, caller: Caller, app: Any) -> AsyncIterator[str]:
+        self._streams[caller.person] += 1
+        try:
+            async with aclosing(self._events(job, caller, app)) as said:
+                async for one in said:
+                    yield one
+        finally:
+            self._streams[caller.person] -= 1
+            self._streams += Counter()  # forgets who has none open
+
+    async def _events(self, job: Job, caller: Caller, app: Any) -> AsyncGenerator[str, None]:
         last, quiet = "", 0
         async with aclosing(_news(self._desk, job)) as heard:
             async for news in heard:
@@ -466,7 +483,7 @@ def router(rest: Rest, catalog: Catalog, prompt_max_chars: int) -> APIRouter:
     add("POST", "/guest", rest.guest, 201, refusals(403, 429, 503))
     add("POST", "/generate", rest.generate, 202, refusals(400, 409, 413, 429, *known), order)
     add("GET", "/status/{job_id}", rest.status, 200, refusals(429, *known))
-    add("GET", "/events/{job_id}", rest.events, 200, stream | refusals(*known))
+    add("GET", "/events/{job_id}", rest.events, 200, stream | refusals(429, *known))
     add("POST", "/cancel/{job_id}", rest.cancel, 200, refusals(409, *known))
     add("POST", "/retry/{job_id}", rest.retry, 202, refusals(409, 413, 429, *known))
     add("GET", "/history", rest.history, 200, refusals(*known))
