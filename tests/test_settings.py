@@ -111,6 +111,14 @@ def test_comfyui_addresses_come_in_the_original_and_the_new_names(
     assert load().comfy_urls == expected
 
 
+def test_hosts_that_may_be_private_are_listed_with_or_without_a_port(
+    load: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OUTSIDE_HOSTS", "Hooks.Internal:8443, 10.0.0.5,[fd00::1]:80,")
+
+    assert load().outside_hosts == ("hooks.internal:8443", "10.0.0.5", "[fd00::1]:80")
+
+
 @pytest.mark.parametrize(
     ("name", "value", "allowed"),
     [
@@ -128,6 +136,11 @@ def test_comfyui_addresses_come_in_the_original_and_the_new_names(
         ("COMFY_URLS", "http://", "addresses like http://127.0.0.1:8188"),
         ("COMFY_SLOTS", "0", "a whole number from 1 to 16"),
         ("PRACTICE_PACE", "-1", "a number from 0 to 60"),
+        ("OUTSIDE_HOSTS", "http://hooks.internal", "hosts like hooks.internal"),
+        ("OUTSIDE_HOSTS", "hooks.internal/path", "hosts like hooks.internal"),
+        ("OUTSIDE_HOSTS", "hooks.internal:99999", "hosts like hooks.internal"),
+        ("OUTSIDE_HOSTS", "*.internal", "hosts like hooks.internal"),
+        ("OUTSIDE_HOSTS", "me@hooks.internal", "hosts like hooks.internal"),
         ("WORKFLOWS_DIR", "no/such/folder", "a folder that is there"),
         ("DATABASE_URL", "postgres://h/db", "unset, sqlite:///FILE, or mysql://"),
         ("DATABASE_URL", "mysql://h:3306", "unset, sqlite:///FILE, or mysql://"),
