@@ -24,7 +24,7 @@ from studio.errors import StudioError
 SAMPLES: Final = Path(__file__).parent / "assets" / "samples"
 _PAINT_WORDS: Final = (
     "brush", "eraser", "size", "undo", "clear", "done", "cancel", "colour", "shape", "nothing",
-    "first",
+    "first", "unshown",
 )  # fmt: skip
 _CLIP_WORDS: Final = (
     "add_audio", "add_video", "hint", "record", "stop", "remove", "uploading", "failed",

@@ -6,6 +6,7 @@ import wave
 from collections.abc import Iterator
 from pathlib import Path
 
+import pillow_heif
 import pytest
 from PIL import Image
 from playwright.sync_api import Locator, expect
@@ -72,6 +73,43 @@ def test_a_mask_is_painted_over_the_picture(ann: Person, tmp_path: Path) -> None
 
     ann.field("image", EDIT).get_by_role("button", name="Remove 1").click()
     expect(mask.locator(".studio-upload")).to_have_count(0)
+
+
+def test_a_phones_heic_is_shown_and_can_be_painted_upon(ann: Person, tmp_path: Path) -> None:
+    """Chromium itself shows no HEIC."""
+    pillow_heif.from_pillow(Image.new("RGB", (600, 400), "teal")).save(tmp_path / "IMG_0042.heic")
+    ann.open_tab("Image edit")
+    image = ann.field("image", EDIT)
+    image.locator("input[type=file]").set_input_files(tmp_path / "IMG_0042.heic")
+    shown = image.locator(".studio-upload img")
+    expect(shown).to_be_visible()
+    expect(shown).to_have_js_property("naturalWidth", 600)
+
+    ann.field("mask", EDIT).get_by_role("button", name="Paint the mask").click()
+    paint = ann.page.locator("dialog.studio-paint")
+    drag(ann, paint.locator(".studio-ink"), (0.1, 0.25), (0.4, 0.25))
+    paint.get_by_role("button", name="Done").click()
+    expect(ann.field("mask", EDIT).locator(".studio-upload[data-painted]")).to_be_visible()
+    ann.write("prompt", "a boat on the lake", EDIT)
+    ann.press("generate", EDIT)
+    ann.sees_result(EDIT)
+
+    job = ann.jobs(EDIT)[0]
+    assert [one.name for one in job.given if one.field == "image"] == ["IMG_0042.heic"]
+    with Image.open(ann.site.studio.desk.input_file(ann.who, job.values["mask"])) as painted:
+        assert painted.size == (600, 400)
+
+
+def test_what_is_no_picture_is_told_as_soon_as_it_is_added(ann: Person, tmp_path: Path) -> None:
+    (tmp_path / "logo.png").write_text("<svg xmlns='http://www.w3.org/2000/svg'/>")
+    ann.open_tab("Image edit")
+    image = ann.field("image", EDIT)
+
+    image.locator("input[type=file]").set_input_files(tmp_path / "logo.png")
+
+    expect(image.get_by_role("alert")).to_contain_text("“logo.png” is not a file that can be used")
+    expect(image.locator(".studio-upload")).to_have_count(0)
+    ann.complaints.clear()  # Chromium logs every 422 as an error
 
 
 def test_a_sketch_is_drawn_on_paper(ann: Person) -> None:

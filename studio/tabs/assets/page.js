@@ -14,6 +14,25 @@
     return element;
   };
 
+  // What this browser can draw: of an iPhone's HEIC most can nothing. Gives its local address.
+  const showable = (file) => new Promise((done) => {
+    if (file.type === "image/svg+xml") { done(""); return; }
+    const address = URL.createObjectURL(file);
+    const image = new Image();
+    image.onload = () => done(address);
+    image.onerror = () => { URL.revokeObjectURL(address); done(""); };
+    image.src = address;
+  });
+  // What it cannot draw the studio turns into what it can, or says at once why not.
+  const converted = async (file) => {
+    const body = new FormData();
+    body.append("file", file, file.name);
+    const answer = await fetch("api/upload", { method: "POST", body });
+    const said = await answer.json();
+    if (!answer.ok) throw Object.assign(new Error(said.error.code), { told: `${said.error.message} ${said.error.hint}`.trim() });
+    return { ref: said.filename, url: `inputs/${said.filename}`, name: file.name };
+  };
+
   // --- the pictures field ---------------------------------------------------------------------
   // The server knows a picture by path, ref or sample; the page shows it by a local address, so
   // that a thumbnail is there before the upload ends.
@@ -42,7 +61,7 @@
       if (facts.over && !shown) { failed = words.first; draw(); return; }
       const source = facts.over ? shown.src : item && (shownAt.get(item.path) || item.url);
       const opened = await window.studioPaint({ words, source, mask: Boolean(facts.over), done: painted });
-      if (!opened) { failed = words.first; draw(); }
+      if (!opened) { failed = words.unshown; draw(); }
     };
     const painted = async (file) => {
       await take([file]);
@@ -73,18 +92,22 @@
       draw();
       for (const file of chosen) {
         try {
-          const { path, url } = await upload(file);
-          shownAt.set(path, URL.createObjectURL(file));
-          const item = { path, url, name: file.name };
+          const seen = await showable(file);
+          const item = seen ? await kept(file, seen) : await converted(file);
           busy -= 1;
           set(facts.maximum === 1 ? [item] : [...(props.value || []), item].slice(0, facts.maximum));
         } catch (error) {
           busy -= 1;
-          failed = words.failed;
+          failed = error.told || words.failed;
           console.warn("upload failed", error);
           draw();
         }
       }
+    };
+    const kept = async (file, seen) => {
+      const { path, url } = await upload(file);
+      shownAt.set(path, seen);
+      return { path, url, name: file.name };
     };
 
     const tile = (item, index, all) => {

@@ -17,7 +17,7 @@
   const paint = async ({ words, source, mask, done }) => {
     const { make } = window.studio;
     let below = null;
-    if (source) { try { below = await picture(source); } catch { if (mask) return false; } }
+    if (source) { try { below = await picture(source); } catch { return false; } }
     const paper = make("canvas");
     const ink = make("canvas", { class: mask ? "studio-ink" : "", "aria-label": words.draw });
     const sheet = make("div", { class: "studio-sheet" }, paper, ink);
