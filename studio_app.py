@@ -6,6 +6,7 @@ import signal
 import sys
 from types import FrameType
 
+import studio.early
 from studio import log, texts
 from studio.build import build
 from studio.errors import StudioError
@@ -27,6 +28,7 @@ def _interrupt(number: int, _frame: FrameType | None) -> None:
 
 try:
     demo = open_page()
+    studio.early.settle()
     if __name__ == "__main__":
         signal.signal(signal.SIGTERM, _interrupt)  # else the studio's end would not run
         demo.launch()

@@ -33,6 +33,8 @@ import zlib
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final
@@ -50,14 +52,8 @@ if TYPE_CHECKING:
 else:
     av = Later("av")
 
-try:
-    import pillow_heif
-except ImportError:  # the codec is not there: HEIC is refused as a type that cannot be used
-    _HEIC = False
-else:
-    pillow_heif.register_heif_opener()
-    _HEIC = True
-
+_HEIC: Final = find_spec("pillow_heif") is not None
+"""Without the codec, HEIC is refused as a type that cannot be used."""
 _PICTURES: Final = "JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF" + (", HEIC" if _HEIC else "")
 ALLOWED: Final = f"{_PICTURES}; WAV, MP3, FLAC, OGG, M4A, AAC, AIFF; MP4, MOV, WebM, MKV"
 
@@ -304,7 +300,7 @@ class Media:
     @contextmanager
     def _opened(self, source: Path, name: str, sniffed: _Sniffed) -> Iterator[Image.Image]:
         """Open a picture within the limits; whatever its decoder meets is told as ours."""
-        if sniffed.picture == "HEIF" and not _HEIC:
+        if sniffed.picture == "HEIF" and not _reads_heic():
             raise StudioError("file_type_unsupported", name=name, allowed=ALLOWED)
         try:
             with Image.open(source, formats=[sniffed.picture]) as picture:
@@ -384,9 +380,22 @@ class Media:
         return ref, size
 
 
+@cache
+def _reads_heic() -> bool:
+    """Load the codec, at the first HEIC; tell whether it works here."""
+    try:
+        import pillow_heif
+    except ImportError:
+        return False
+    pillow_heif.register_heif_opener()
+    return True
+
+
 def thumbnail(source: Path, into: Path, side_px: int = 512) -> None:
     """Write a WebP of at most `side_px` on its longer side, upright; raises `file_broken`."""
     part = into.with_name(f"{uuid.uuid4().hex}.part")
+    if source.suffix.lower() in (".heic", ".heif"):
+        _reads_heic()
     try:
         with Image.open(source) as picture:
             picture.draft("RGB", (side_px, side_px))

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+import pillow_heif
 import pytest
 from PIL import Image, ImageCms, PngImagePlugin
 
@@ -38,6 +39,9 @@ def make(tmp_path: Path) -> Make:
         path = tmp_path / f"given-{len(list(tmp_path.iterdir()))}"
         if isinstance(content, bytes):
             path.write_bytes(content)
+        elif form == "HEIF":
+            # Not by Pillow, which may read and write it only when `media` has taught it to.
+            pillow_heif.from_pillow(content).save(path, **options)
         else:
             content.save(path, form, **options)
         return path

@@ -1,0 +1,62 @@
+"""What makes a start quick, imported before all that is heavy. Knows Python's machinery only.
+
+A start makes a million things that stay. Python would look through all of them for garbage again
+and again, a sixth of the start; and Gradio reads and parses the source of each of its components
+at every import, to write stubs for editors that are there since its first.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections.abc import Sequence
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
+from types import ModuleType
+from typing import Any, Final
+
+STUBS: Final = ("gradio.component_meta", "create_or_modify_pyi")
+"""The module that writes stubs, and its function that does."""
+
+
+class _Stubless(SourceFileLoader):
+    """Loads the module, and has its function that writes stubs do nothing."""
+
+    def exec_module(self, module: ModuleType) -> None:
+        super().exec_module(module)
+        # An editor's matter, and by that time found beside the sources: nothing else reads it.
+        if hasattr(module, STUBS[1]):
+            setattr(module, STUBS[1], _write_nothing)
+
+
+class _Finder(MetaPathFinder):
+    def find_spec(
+        self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if name != STUBS[0]:
+            return None
+        spec = PathFinder.find_spec(name, path, target)
+        if spec is not None and isinstance(spec.loader, SourceFileLoader):
+            spec.loader = _Stubless(name, spec.loader.path)
+        return spec
+
+
+def _write_nothing(*_arguments: Any) -> None:
+    pass
+
+
+def begin() -> None:
+    """Begin a start: until `settle`, nothing is looked through."""
+    gc.disable()
+    if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _Finder())
+
+
+def settle() -> None:
+    """End a start: what is left after one look stays, and is not looked through again."""
+    gc.collect()
+    gc.freeze()
+    gc.enable()
+
+
+begin()
