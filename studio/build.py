@@ -38,13 +38,15 @@ from studio.engine.people import People, Registration
 from studio.engine.places import Places
 from studio.engine.proofs import Proofs
 from studio.engine.quota import Quota
-from studio.engine.roster import Roster, name_of_this_process
+from studio.engine.roster import Roster, mark_of, name_of_this_process, strangers
 from studio.engine.runner import Runner
+from studio.engine.servers import Servers
 from studio.engine.shares import Shares
 from studio.engine.sole import SoleUse
 from studio.engine.stocks import Stocks
 from studio.engine.store import Store
 from studio.engine.tasks import Doorbell
+from studio.engine.verdicts import Verdicts
 from studio.engine.watcher import Pace
 from studio.engine.webhooks import Delivery, Sender, Webhooks
 from studio.engine.workflow import catalog as catalogs
@@ -84,6 +86,7 @@ class Studio:
     abandoned: Abandoned
     doorbell: Doorbell
     roster: Roster
+    servers: Servers
     live: Live
     desk: Desk
     shares: Shares
@@ -102,9 +105,9 @@ class Studio:
         if self.settings.studio_workers and self.sole_use is not None:
             # A killed process left its leases: alone here, we know that nobody else has them.
             self.sole_use.join(lambda: self.ledger.reap(even_live=True))
-        self.fleet.start()
-        self.stocks.start()
         if self.settings.studio_workers:
+            self.fleet.start()
+            self.stocks.start()
             self.runner.start()
             self.abandoned.start()
             self.roster.start()
@@ -112,6 +115,11 @@ class Studio:
             self.sender.start()
             self.doorbell.start(self.settings.studio_workers)
             self.doorbell.ring()
+        mark = mark_of(self.settings.studio_secret.get_secret_value())
+        for other in strangers(self.servers.workers(), mark):
+            log.warning(
+                "worker %s has another STUDIO_SECRET: what one signs the other refuses", other.name
+            )
 
     def stop(self, grace_s: float = 0.0) -> None:
         """Let jobs end for so many seconds, hand over those that still run, close everything."""
@@ -164,11 +172,11 @@ def build(settings: Settings, *, pace: Pace | None = None, lease: Lease | None =
     store = Store(settings.outputs_dir)
     outside = Outside(allowed=settings.outside_hosts, house=_house(settings))
     darkroom = Darkroom(store)
-    port = None if settings.comfy_urls else _free_port()
+    port = None if settings.comfy_urls or not settings.studio_workers else _free_port()
     practice = None if port is None else _practice(settings, catalog, port)
     fleet = _fleet(settings, port)
-    knows = bool(settings.comfy_urls or settings.studio_workers)
-    stocks = Stocks(fleet, catalog, refuses=knows)
+    verdicts = Verdicts(catalog)
+    stocks = Stocks(fleet, verdicts)
     lease = lease or Lease()
     heart = Heart(ledger, bus, lease)
     abandoned = Abandoned(Ledger(hurried), fleet)
@@ -196,7 +204,7 @@ def build(settings: Settings, *, pace: Pace | None = None, lease: Lease | None =
     )
     fleet.on_change(doorbell.ring)
     stocks.on_change(doorbell.ring)
-    _add_chores(doorbell, store, media, ledger, History(database, ledger), settings.output_days)
+    _add_chores(doorbell, store, media, ledger, History(database, ledger), settings)
     sender = Sender(
         database, ledger, Webhooks(database, outside, secret), outside, _told_by_webhook
     )
@@ -205,9 +213,19 @@ def build(settings: Settings, *, pace: Pace | None = None, lease: Lease | None =
         name,
         places=settings.studio_workers,
         running=lambda: heart.running,
-        servers=lambda: [view.name for view in fleet.views() if view.online],
+        servers=stocks.told,
+        stocks=stocks.packed,
+        secret_mark=mark_of(secret),
     )
-    desks = Ledger(hurried, max_pending=settings.max_pending_per_person)
+    fleet.on_change(roster.tell_soon)
+    stocks.on_change(roster.tell_soon)
+    own = (fleet, stocks) if settings.studio_workers else None
+    servers = Servers(roster, verdicts, own, me=name)
+    desks = Ledger(
+        hurried,
+        max_pending=settings.max_pending_per_person,
+        max_running=settings.max_running_per_person,
+    )
     floor = DiskFloor((settings.data_dir, settings.outputs_dir), settings.min_free_mb * MB)
     lags = lag_histogram()
     desk = Desk(
@@ -215,14 +233,12 @@ def build(settings: Settings, *, pace: Pace | None = None, lease: Lease | None =
         ledger=desks,
         media=media,
         bus=bus,
-        fleet=fleet,
-        stocks=stocks,
+        servers=servers,
         store=store,
         history=History(hurried, desks),
         darkroom=darkroom,
         doorbell=doorbell,
-        roster=roster,
-        pulse=Pulse(desks, fleet, roster, floor, workflows=catalog.workflows.keys(), lags=lags),
+        pulse=Pulse(desks, servers, floor, workflows=catalog.workflows.keys(), lags=lags),
         floor=floor,
         quota=Quota(hurried, media, settings.quota_mb * MB),
         lags=lags,
@@ -266,6 +282,7 @@ def build(settings: Settings, *, pace: Pace | None = None, lease: Lease | None =
         live=Live(settings.data_dir / "live", heart.standing),
         doorbell=doorbell,
         roster=roster,
+        servers=servers,
         desk=desk,
         shares=shares,
         guests=Guests(secret),
@@ -351,20 +368,24 @@ def _add_chores(
     media: Media,
     ledger: Ledger,
     history: History,
-    output_days: int,
+    settings: Settings,
 ) -> None:
     """Name what is tidied now and then, by one process of all."""
     doorbell.add_chore("deleted jobs", HOUR_S, lambda: history.purge(DAY_S, store.remove))
     doorbell.add_chore("shelves", SHELVES_EVERY_S, lambda: history.tidy(SHELVING_S))
     doorbell.add_chore("drafts", HOUR_S, lambda: store.sweep_drafts(DAY_S))
     doorbell.add_chore("unknown outputs", DAY_S, lambda: store.sweep_unknown(ledger.kept, DAY_S))
-    doorbell.add_chore(
-        "inputs",
-        HOUR_S,
-        lambda: media.sweep(history.inputs(), DAY_S, time.time()),
-    )
-    if output_days:
-        age_s = output_days * DAY_S
+    keep_s = settings.input_hours * HOUR_S
+
+    def sweep_inputs() -> int:
+        """Take away what no job needs. Of ended jobs' files Use again can do without."""
+        needed = ledger.inputs_in_use(ended_within_s=keep_s) if keep_s else history.inputs()
+        return media.sweep(needed, keep_s or DAY_S, time.time())
+
+    doorbell.add_chore("inputs", HOUR_S, sweep_inputs)
+    doorbell.add_chore("abandoned prompts", DAY_S, lambda: ledger.forget_abandoned(DAY_S))
+    if settings.output_days:
+        age_s = settings.output_days * DAY_S
         doorbell.add_chore("old outputs", HOUR_S, lambda: history.expire(age_s, store.remove))
 
 

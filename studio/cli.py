@@ -1,4 +1,4 @@
-"""The host's commands: `python -m studio worker | doctor | monitor | user | models | import`.
+"""The host's commands: `python -m studio worker | doctor | monitor | jobs | user | models | …`.
 
 Each only reads its arguments and calls one room; rooms are imported when their command runs, so
 that `--help` and `version` are quick. No command imports Gradio.
@@ -34,6 +34,8 @@ models_app = typer.Typer(help="Model files of the workflows.", no_args_is_help=T
 app.add_typer(models_app, name="models")
 user_app = typer.Typer(help="People who log in.", no_args_is_help=True)
 app.add_typer(user_app, name="user")
+jobs_app = typer.Typer(help="Everybody's jobs.", no_args_is_help=True)
+app.add_typer(jobs_app, name="jobs")
 
 _MARKS = {"well": "[green]✓[/]", "note": "[yellow]![/]", "broken": "[red]✗[/]"}
 
@@ -45,6 +47,7 @@ class Language(StrEnum):
     ZH_TW = "zh-TW"
 
 
+JobId = Annotated[str, typer.Argument(help="The id, as `jobs list` tells it.")]
 Lang = Annotated[
     Language | None, typer.Option("--lang", help="Language; unset: that of the terminal.")
 ]
@@ -178,6 +181,48 @@ def get_models(
     language = _language(lang)
     with _told(lang):
         fetch_all(_settings().workflows_dir, workflow, into, language, optional=optional)
+
+
+@jobs_app.command(name="list")
+def list_jobs(
+    ended: Annotated[bool, typer.Option("--all", help="Also what has ended.")] = False,
+    lang: Lang = None,
+) -> None:
+    """List what runs and what waits, without what was asked for."""
+    from studio import overseeing
+
+    with _told(lang):
+        Console().print(
+            overseeing.table(overseeing.jobs(_settings(), ended=ended), _language(lang))
+        )
+
+
+@jobs_app.command(name="priority")
+def set_priority(
+    job: JobId,
+    priority: Annotated[
+        int | None, typer.Argument(min=0, max=1_000_000, help="Unset: before all that wait.")
+    ] = None,
+    lang: Lang = None,
+) -> None:
+    """Let a waiting job start before all of a lower priority; 0 is everybody's."""
+    from studio import overseeing
+
+    with _told(lang):
+        line = overseeing.let_first(_settings(), job, priority)
+        said = {"job": line.job_id, "priority": line.priority}
+        typer.echo(texts.text("jobs.priority_set", _language(lang), **said))
+
+
+@jobs_app.command(name="cancel")
+def cancel_job(job: JobId, lang: Lang = None) -> None:
+    """Stop a job, wherever it is."""
+    from studio import overseeing
+
+    with _told(lang):
+        line = overseeing.cancel(_settings(), job)
+        key = "jobs.is_cancelled" if line.state.ended else "jobs.will_be_cancelled"
+        typer.echo(texts.text(key, _language(lang), job=line.job_id))
 
 
 @user_app.command(name="add")

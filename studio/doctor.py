@@ -22,9 +22,10 @@ from studio import texts
 from studio.build import Studio, build
 from studio.engine.bus_redis import connect
 from studio.engine.comfy.client import ComfyClient
-from studio.engine.database import migrate, open_database
+from studio.engine.database import Database, migrate, open_database
 from studio.engine.jobs import Failure, Job, State
 from studio.engine.ledger import Ledger
+from studio.engine.roster import Roster, mark_of, strangers
 from studio.engine.workflow import catalog as catalogs
 from studio.engine.workflow.catalog import Catalog
 from studio.engine.workflow.preflight import (
@@ -156,8 +157,23 @@ def _database(settings: Settings) -> Iterator[Finding]:
         yield Finding(Grade.BROKEN, "doctor.database.bad", said, "doctor.database.mend")
     else:
         yield Finding(Grade.WELL, "doctor.database.well", {"kind": kind, "waiting": waiting})
+        yield from _workers(settings, database)
     finally:
         database.close()
+
+
+def _workers(settings: Settings, database: Database) -> Iterator[Finding]:
+    """Say which workers answer, and which of them have another secret than this process."""
+    roster = Roster(database, "doctor", places=0, running=lambda: 0, servers=lambda: ())
+    there = [one for one in roster.workers() if one.online]
+    said: dict[str, object] = {"count": len(there)}
+    if there:
+        yield Finding(Grade.WELL, "doctor.workers.well", said)
+    else:
+        yield Finding(Grade.NOTE, "doctor.workers.none", said, "doctor.workers.none.mend")
+    for one in strangers(there, mark_of(settings.studio_secret.get_secret_value())):
+        other = {"worker": one.name, "host": one.host}
+        yield Finding(Grade.BROKEN, "doctor.secret.other", other, "doctor.secret.mend")
 
 
 def _redis(settings: Settings) -> Finding:

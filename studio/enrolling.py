@@ -102,7 +102,7 @@ def invite(settings: Settings, *, days: int) -> Invitation:
 def block(settings: Settings, email: str) -> Account:
     """Keep somebody out, and stop their jobs. Raises `account_unknown`, `last_admin`."""
     account = find(settings, email)
-    with _host(settings) as host:
+    with as_host(settings) as host:
         host.block(account.person)
     return account
 
@@ -110,7 +110,7 @@ def block(settings: Settings, email: str) -> Account:
 def delete(settings: Settings, email: str) -> Account:
     """Take somebody away with works and files. Raises `account_unknown`, `last_admin`."""
     account = find(settings, email)
-    with _host(settings) as host:
+    with as_host(settings) as host:
         host.delete(account.person)
     return account
 
@@ -162,8 +162,9 @@ def _logged(settings: Settings) -> Iterator[None]:
 
 
 @contextmanager
-def _host(settings: Settings) -> Iterator[Admin]:
-    from studio.build import build  # slow to import, and only these two need it
+def as_host(settings: Settings) -> Iterator[Admin]:
+    """Act as who has the machine, beside the running processes."""
+    from studio.build import build  # slow to import, and few commands need it
 
     with _logged(settings):
         studio = build(settings)

@@ -30,6 +30,7 @@ from studio.engine.database import Database, migrate, open_database
 from studio.engine.jobs import Job, State
 from studio.engine.ledger import Ledger
 from studio.engine.roster import Roster, Worker
+from studio.engine.servers import told_by
 from studio.settings import DEFAULT_COMFY, Settings
 
 EVERY_S: Final = 1.0
@@ -62,7 +63,10 @@ class View:
 
 
 class Monitor:
-    """Looks at a studio by its settings. `start` before, `stop` at the end."""
+    """Looks at a studio by its settings. `start` before, `stop` at the end.
+
+    Servers are shown as the workers see them; while no worker is there, as this process does.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -102,9 +106,10 @@ class Monitor:
         """Take one picture, with the last `lines` of the logs."""
         standing = live.read(self._settings.data_dir / "live")
         jobs = self._ledger.processing(_JOBS)
+        workers = self._roster.workers()
         return View(
-            servers=self._fleet.views(),
-            workers=tuple(self._roster.workers()),
+            servers=told_by(workers) or self._fleet.views(),
+            workers=tuple(workers),
             waiting=self._ledger.waiting(),
             running=tuple(self._row(job, standing) for job in jobs),
             log=tuple(tail(self._settings.log_dir, lines)),
@@ -244,7 +249,7 @@ def _workers(workers: Sequence[Worker], language: str) -> Table:
             one.name,
             Text(_say(state, language), style),
             f"{one.running}/{one.places}",
-            ", ".join(one.servers),
+            ", ".join(server.name for server in one.servers if server.online),
         )
     return table
 

@@ -90,6 +90,7 @@ _LIMITS: Final = (
     "max_media_minutes",
     "quota_mb",
     "output_days",
+    "input_hours",
     "share_days",
     "share_max_days",
     "min_free_mb",
@@ -370,6 +371,9 @@ class Settings(BaseSettings):
 
     output_days: int = Field(default=30, ge=0, le=36_500)
     """Days after which an ended job goes, with its files, unless it is a favourite. 0 = never."""
+
+    input_hours: int = Field(default=24, ge=0, le=876_000)
+    """Hours after the end of their last job after which given files go. 0 = as it goes itself."""
 
     quota_mb: int = Field(default=20_000, ge=0, le=100_000_000)
     """Disk space that one person's results and uploads may take, in MB. 0 = no limit."""

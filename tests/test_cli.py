@@ -24,6 +24,7 @@ from studio.engine.jobs import State
 from studio.practice import PracticeServer
 from studio.settings import PROJECT
 from tests.chain.house import opened, wait_until
+from tests.servers import MariaDB
 
 GRAPH = {
     "1": {"class_type": "LoadImage", "inputs": {"image": "example.png"}},
@@ -204,6 +205,81 @@ def test_the_doctor_tells_a_job_that_fails_and_one_that_never_ends(run: Run, on:
     assert failed.exit_code == late.exit_code == 1
     assert "no such place" in failed.output
     assert "2 s" in late.output
+
+
+def test_the_doctor_and_the_monitor_know_the_other_home(
+    run: Run,
+    on: PracticeServer,
+    folders: Path,
+    mariadb: MariaDB,
+    redis_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """MariaDB and Redis, a worker with another secret, and its job's steps through Redis."""
+    home = {"database_url": mariadb.new_database(), "redis_url": redis_url}
+    for name, value in home.items():
+        monkeypatch.setenv(name.upper(), value)
+    monkeypatch.setenv("STUDIO_SECRET", "this process has this secret")
+    well = run("doctor")
+    assert well.exit_code == 0, well.output
+    for part in ("mysql", "Redis", "No worker answers", "image_blend", "All is well"):
+        assert part in well.output
+
+    other = {"studio_secret": "and the worker another one", **home}
+    with opened(folders / "elsewhere", comfy_urls=(on.url,), **other) as house:
+        on.faults.hold("VAEDecode")
+        job = house.order()
+        on.wait_for("node:VAEDecode")
+        broken, seen = run("doctor", "--no-job"), run("monitor", "--once")
+        on.faults.release()
+        house.ended(job)
+
+    assert broken.exit_code == 1
+    assert re.search(r"✗ Worker .* has another STUDIO_SECRET", broken.output)
+    assert "and the worker" not in broken.output
+    for part in (job.job_id[:8], "text_to_image_checkpoint", "0.8.0", "%", "Decode"):
+        assert part in seen.output, seen.output
+
+
+# --- jobs ---
+
+
+@pytest.mark.parametrize("full", [False, True], ids=["sqlite", "mariadb and redis"])
+def test_a_host_lists_jobs_lets_one_go_first_and_stops_one_beside_the_running_studio(
+    run: Run,
+    on: PracticeServer,
+    folders: Path,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+    full: bool,
+) -> None:
+    home: dict[str, Any] = {}
+    if full:
+        home["database_url"] = request.getfixturevalue("mariadb").new_database()
+        home["redis_url"] = request.getfixturevalue("redis_url")
+    for name, value in home.items():
+        monkeypatch.setenv(name.upper(), value)
+    on.faults.hold("sampler")
+    with opened(folders, comfy_urls=(on.url,), comfy_slots=1, **home) as house:
+        running = house.order(seed="1")
+        on.wait_for("held:sampler")
+        first, second = house.order(seed="2"), house.order(seed="3")
+
+        moved = run("jobs", "priority", second.job_id)
+        listed, chinese = run("jobs", "list"), run("jobs", "list", "--lang", "zh-TW")
+        stopped = run("jobs", "cancel", running.job_id)
+        unknown = run("jobs", "cancel", "nowhere")
+        house.follow(running, until=lambda n: n.state.ended or n.phase == "phase.cancelling")
+        on.faults.release()
+        ends = [house.ended(job) for job in (running, first, second)]
+
+    assert moved.exit_code == listed.exit_code == stopped.exit_code == 0, moved.output
+    assert all(job.job_id in listed.output for job in (running, first, second))
+    assert "a cat" not in listed.output
+    assert "等待中" in chinese.output
+    assert unknown.exit_code == 1
+    assert [job.state for job in ends] == [State.CANCELLED, State.COMPLETED, State.COMPLETED]
+    assert ends[2].started_us < ends[1].started_us
 
 
 # --- models ---

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from studio.engine.comfy.fleet import ServerStatus
 from studio.engine.jobs import Job, State
-from studio.engine.roster import Worker
+from studio.engine.roster import ServerTold, Worker
 from studio.monitor import Monitor, Row, View, picture, tail, watch
 from studio.practice import PracticeServer
 from studio.settings import PROJECT, load
@@ -32,7 +32,9 @@ def drawn(view: View, language: str) -> str:
 def test_everything_is_on_the_picture(language: str, online: str) -> None:
     view = View(
         servers=(ServerStatus("gpu:8188", "http://gpu:8188", True, False, "0.8.0", 4, 1, ""),),
-        workers=(Worker("w-1", "host", 1, 0, 0, 2, 1, ("gpu:8188",), online=False),),
+        workers=(
+            Worker("w-1", "host", 1, 0, 0, 2, 1, (ServerTold("gpu:8188", True),), online=False),
+        ),
         waiting=17,
         running=(
             Row(JOB, 0.42, "phase.sampling", "Sampler", 3, 8),

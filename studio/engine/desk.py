@@ -20,7 +20,6 @@ from typing import Any, Final
 
 from studio.engine import bundle
 from studio.engine.bus import Bus
-from studio.engine.comfy.fleet import STARTING, Fleet
 from studio.engine.darkroom import Darkroom, Playable
 from studio.engine.disk import DiskFloor
 from studio.engine.health import Health, Histogram, Metrics, Pulse
@@ -32,10 +31,11 @@ from studio.engine.media import InputFile, Media
 from studio.engine.outside import Outside
 from studio.engine.quota import Quota, Used
 from studio.engine.reporter import SEQ_PER_ATTEMPT
-from studio.engine.roster import Roster, Worker
-from studio.engine.stocks import ServerReport, Stocks
+from studio.engine.roster import Worker
+from studio.engine.servers import Servers
 from studio.engine.store import Store
 from studio.engine.tasks import Doorbell
+from studio.engine.verdicts import ServerReport
 from studio.engine.webhooks import Delivery, Webhooks
 from studio.engine.workflow.binding import Workflow, check
 from studio.engine.workflow.catalog import Catalog
@@ -130,13 +130,11 @@ class Desk:
         ledger: Ledger,
         media: Media,
         bus: Bus,
-        fleet: Fleet,
-        stocks: Stocks,
+        servers: Servers,
         store: Store,
         history: History,
         darkroom: Darkroom,
         doorbell: Doorbell,
-        roster: Roster,
         pulse: Pulse,
         floor: DiskFloor,
         quota: Quota,
@@ -151,14 +149,12 @@ class Desk:
         self._ledger = ledger
         self._media = media
         self._bus = bus
-        self._fleet = fleet
-        self._stocks = stocks
+        self._servers = servers
         self._store = store
         self._history = history
         self._darkroom = darkroom
         self._intake = Intake(media, self.output_file, outside)
         self._doorbell = doorbell
-        self._roster = roster
         self._pulse = pulse
         self._floor = floor
         self._quota = quota
@@ -221,6 +217,9 @@ class Desk:
         """Order an ended job again, with the same or a newly drawn seed."""
         self._check_room(person)
         old = self._ledger.get(job_id, person=person)
+        for one in old.given:
+            if not self._media.has(person, one.ref):
+                raise StudioError("file_unknown", field=one.field, name=one.name)
         workflow = self._catalog.workflow(old.workflow)
         values = dict(old.values)
         if new_seed:
@@ -297,7 +296,7 @@ class Desk:
 
         What no server that is there could run is refused before, with the name of what it lacks.
         """
-        self._stocks.require(new.workflow, new.values)
+        self._servers.require(new.workflow, new.values)
         job = self._ledger.create(new)
         log.info("job accepted", extra={"job": job.job_id, "person": job.person})
         self._doorbell.ring()
@@ -440,10 +439,6 @@ class Desk:
         """Count the jobs of everybody that wait for a worker."""
         return self._ledger.waiting()
 
-    def why_waiting(self, language: str = DEFAULT) -> str:
-        """Say why no server takes a job now, server by server; empty when one does."""
-        return self._fleet.why_none(language=language)
-
     def choices(
         self, tab: str, parameter: str, language: str = DEFAULT
     ) -> Sequence[tuple[str, str]]:
@@ -453,15 +448,15 @@ class Desk:
         if field is None:
             raise StudioError("field_unknown", field=parameter, workflow=tab)
         if field.picks:
-            return form.model_choices(self._fleet.choices, language, name=parameter)
-        return [(name, name) for name in self._fleet.choices(field.folder or "")]
+            return form.model_choices(self._servers.choices, language, name=parameter)
+        return [(name, name) for name in self._servers.choices(field.folder or "")]
 
     def models(self) -> Mapping[str, Sequence[str]]:
         """Give the model files the servers list, for every folder that a workflow uses."""
         folders = {model.folder for model in self._catalog.models.values()}
         for workflow in self._catalog.workflows.values():
             folders.update(p.folder for p in workflow.manifest.parameters if p.folder)
-        return {folder: list(self._fleet.choices(folder)) for folder in sorted(folders)}
+        return {folder: list(self._servers.choices(folder)) for folder in sorted(folders)}
 
     def health(self) -> Health:
         """Look at the whole house. Raises `database_away`."""
@@ -473,7 +468,7 @@ class Desk:
 
     def workers(self) -> Sequence[Worker]:
         """Tell which processes run jobs, those that answer first; each tells every 10 s."""
-        return self._roster.workers()
+        return self._servers.workers()
 
     def servers(self) -> Sequence[ServerView]:
         """Tell how the ComfyUI servers are."""
@@ -487,7 +482,7 @@ class Desk:
                 queue_length=status.queue_remaining,
                 reason=status.reason,
             )
-            for status in self._fleet.views()
+            for status in self._servers.views()
         ]
 
     def lacks(self, tab: str) -> Mapping[str, tuple[ServerReport, ...]]:
@@ -497,12 +492,12 @@ class Desk:
         whenever it is drawn.
         """
         names = [workflow.name for workflow in self._catalog.tab(tab).workflows]
-        return {name: self._stocks.reports(name) for name in names}
+        return {name: self._servers.reports(name) for name in names}
 
     def idle(self, tab: str) -> Mapping[str, Mapping[str, str]]:
         """Name, by workflow, the fields of a tab that no server can heed, and the node it lacks."""
         names = [workflow.name for workflow in self._catalog.tab(tab).workflows]
-        return {name: self._stocks.idle(name) for name in names}
+        return {name: self._servers.idle(name) for name in names}
 
     def lack_sentences(self, tab: str, language: str = DEFAULT) -> Sequence[str]:
         """Say to people why a tab, or a part of it, will not work now; empty when it will.
@@ -577,7 +572,7 @@ class Desk:
         job = self._ledger.get(job_id, person=person)
         latest = self._bus.latest(job_id)
         if job.state is State.PENDING:
-            lacks = self._stocks.waits(job_id, job.workflow, job.values)
+            lacks = self._servers.waits(job_id, job.workflow, job.values)
             phase = "phase.waiting_fit" if lacks else self._waiting_phase()
             return replace(_as_news(job), phase=phase, position=self._ledger.ahead_of(job_id) + 1)
         if job.state is State.PROCESSING and latest and latest.state is State.PROCESSING:
@@ -585,10 +580,10 @@ class Desk:
         return _as_news(job)
 
     def _waiting_phase(self) -> str:
-        """Say why a job waits: for its turn, or for any server to be there."""
-        servers = self._fleet.views()
-        looking = any(server.online or server.reason == STARTING for server in servers)
-        return "phase.waiting" if looking else "phase.offline"
+        """Say why a job waits: for its turn, for any server to be there, or for a worker."""
+        if self._servers.nobody_works:
+            return "phase.no_worker"
+        return "phase.waiting" if self._servers.any_there else "phase.offline"
 
 
 _TAKES: Final[Mapping[Kind, tuple[str, ...]]] = {

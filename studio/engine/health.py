@@ -14,11 +14,12 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from studio.engine.comfy.fleet import Fleet, ServerStatus
+from studio.engine.comfy.fleet import ServerStatus
 from studio.engine.disk import DiskFloor
 from studio.engine.jobs import State
 from studio.engine.ledger import Ended, Ledger
-from studio.engine.roster import Roster, Worker
+from studio.engine.roster import Worker
+from studio.engine.servers import Servers
 
 _KEPT_S: Final = 1.0
 _SETTLED_US: Final = 2_000_000
@@ -107,8 +108,7 @@ class Pulse:
     def __init__(
         self,
         ledger: Ledger,
-        fleet: Fleet,
-        roster: Roster,
+        servers: Servers,
         floor: DiskFloor,
         *,
         workflows: Collection[str],
@@ -117,8 +117,7 @@ class Pulse:
     ) -> None:
         """`ledger` should be one that gives up soon; `workflows` are those to count."""
         self._ledger = ledger
-        self._fleet = fleet
-        self._roster = roster
+        self._servers = servers
         self._floor = floor
         self._workflows = tuple(workflows)
         self._lags = lags
@@ -156,8 +155,8 @@ class Pulse:
             if not self._read_to_us:
                 self._read_to_us = counts.now_us
             self._health = Health(
-                servers=self._fleet.views(),
-                workers=tuple(self._roster.workers()),
+                servers=self._servers.views(),
+                workers=self._servers.workers(),
                 waiting=counts.waiting,
                 running=counts.running,
                 accepted=counts.accepted,

@@ -1,19 +1,22 @@
 """Who works: the processes that run jobs, each telling every ten seconds that it is there.
 
-Knows one table; knows no job and no ComfyUI. Nothing depends on a row here but what people see:
+And what it says of its ComfyUIs, for processes that do not reach them. Knows two tables; knows no
+job and no ComfyUI. Nothing depends on a row here but what people see and which orders are refused:
 a job's lease alone says whether its worker still has it.
 """
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import logging
 import os
 import socket
 import threading
 import uuid
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Final
 
 from studio.engine.database import Database
 from studio.engine.records import WorkerRow
@@ -28,12 +31,32 @@ FORGET_S: Final = 86_400.0
 """When the row of one that died is taken away."""
 
 
+_WRITTEN_AGAIN_US: Final = 3_600_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class ServerTold:
+    """One ComfyUI as a worker tells of it: `ServerStatus` without its address.
+
+    `stock` is the digest under which the records keep what it has; empty while that is not known.
+    """
+
+    name: str
+    online: bool
+    stand_in: bool = False
+    version: str = ""
+    queue_remaining: int = 0
+    in_use: int = 0
+    reason: str = ""
+    stock: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Worker:
     """One process that runs jobs. Times are UTC epoch microseconds by the database's clock.
 
-    `places` is how many jobs it follows at most, `running` how many it does; `servers` are the
-    names of its ComfyUIs that answer. `online`: it was heard within 30 s.
+    `places` is how many jobs it follows at most, `running` how many it does; `servers` are its
+    ComfyUIs. `online`: it was heard within 30 s. `secret_mark` tells STUDIO_SECRETs apart.
     """
 
     name: str
@@ -43,8 +66,14 @@ class Worker:
     seen_us: int
     places: int
     running: int
-    servers: tuple[str, ...]
+    servers: tuple[ServerTold, ...]
     online: bool
+    secret_mark: str = ""
+
+
+def mark_of(secret: str) -> str:
+    """Give a short mark of a secret, of which the secret cannot be guessed."""
+    return hmac.new(secret.encode(), b"studio roster", hashlib.sha256).hexdigest()[:8]
 
 
 def name_of_this_process() -> str:
@@ -52,11 +81,17 @@ def name_of_this_process() -> str:
     return f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
 
 
+def strangers(workers: Iterable[Worker], secret_mark: str) -> list[Worker]:
+    """List those that answer and have another STUDIO_SECRET: what they sign, we do not believe."""
+    return [one for one in workers if one.online and one.secret_mark not in ("", secret_mark)]
+
+
 class Roster:
     """Tells of this process while it runs, and lists all that do.
 
-    `running` counts the jobs it has now, `servers` names its ComfyUIs that answer. `database` need
-    not be patient: what could not be told is told ten seconds later.
+    `running` counts the jobs it has now, `servers` tells of its ComfyUIs, and `stocks` gives what
+    they have by digest. `database` need not be patient: what could not be told is told ten seconds
+    later.
     """
 
     def __init__(
@@ -66,17 +101,24 @@ class Roster:
         *,
         places: int,
         running: Callable[[], int],
-        servers: Callable[[], Sequence[str]],
+        servers: Callable[[], Sequence[ServerTold]],
+        stocks: Callable[[], Mapping[str, str]] = dict,
+        secret_mark: str = "",
         tell_s: float = TELL_S,
     ) -> None:
         self._db = database
         self._rows = database.tables.worker
+        self._stock_rows = database.tables.stock
         self._name = name
         self._places = places
         self._running = running
         self._servers = servers
+        self._stocks = stocks
+        self._secret_mark = secret_mark
         self._tell_s = tell_s
+        self._written: dict[str, int] = {}
         self._stopped = threading.Event()
+        self._wake = threading.Event()
         self._thread: threading.Thread | None = None
         self._started_us = 0
 
@@ -89,6 +131,7 @@ class Roster:
     def stop(self) -> None:
         """Take this process off the list."""
         self._stopped.set()
+        self._wake.set()
         if self._thread is None:
             return
         self._thread.join(timeout=5)
@@ -106,18 +149,32 @@ class Roster:
         found = [_worker(row, now) for row in rows]
         return sorted(found, key=lambda one: (not one.online, one.started_us, one.name))
 
+    def stocks(self, digests: Sequence[str]) -> dict[str, str]:
+        """Give what the servers of those digests have, as their workers wrote it."""
+        row = self._stock_rows
+        query = row.select().where(row.digest.in_(list(digests)))
+        found = self._db.read(lambda: list(query)) if digests else []
+        return {str(one.digest): str(one.told) for one in found}
+
+    def tell_soon(self) -> None:
+        """Say that something changed that others want to know. Does not wait."""
+        self._wake.set()
+
     def tell(self) -> None:
         """Write once that this process is there, and take away rows of the long dead."""
         self._db.tx(self._tell)
 
     def _tell(self) -> None:
         row, now = self._rows, self._db.now_us()
+        servers = list(self._servers())
+        self._write_stocks(now, {server.stock for server in servers})
         self._started_us = self._started_us or now
         told: dict[str, object] = {
             "seen_us": now,
             "places": self._places,
             "running": self._running(),
-            "servers": list(self._servers()),
+            "servers": [asdict(server) for server in servers],
+            "secret_mark": self._secret_mark,
         }
         fixed: dict[str, object] = {
             "worker": self._name,
@@ -129,15 +186,27 @@ class Roster:
         row.update(**told).where(row.worker == self._name).execute()
         row.delete().where(row.seen_us < now - round(FORGET_S * 1e6)).execute()
 
+    def _write_stocks(self, now: int, told: set[str]) -> None:
+        """Write what the servers have where that is new, and take away what nobody tells of."""
+        row, stocks = self._stock_rows, self._stocks()
+        for digest in told & stocks.keys():
+            if now - self._written.get(digest, 0) < _WRITTEN_AGAIN_US:
+                continue
+            new = row.insert(digest=digest, told=stocks[digest], seen_us=now)
+            new.on_conflict_ignore().execute()
+            row.update(seen_us=now).where(row.digest == digest).execute()
+            self._written[digest] = now
+        row.delete().where(row.seen_us < now - round(FORGET_S * 1e6)).execute()
+
     def _tell_loop(self) -> None:
-        while True:
+        while not self._stopped.is_set():
+            self._wake.clear()
             try:
                 self.tell()
             except Exception:
                 # The loop's edge: a database away for a while must not make a worker unseen.
                 log.exception("could not tell that this worker is there")
-            if self._stopped.wait(self._tell_s):
-                return
+            self._wake.wait(self._tell_s)
 
 
 def _worker(row: WorkerRow, now_us: int) -> Worker:
@@ -149,6 +218,15 @@ def _worker(row: WorkerRow, now_us: int) -> Worker:
         seen_us=int(row.seen_us),
         places=int(row.places),
         running=int(row.running),
-        servers=tuple(str(name) for name in row.servers),
+        servers=tuple(_server(told) for told in row.servers),
+        secret_mark=str(row.secret_mark),
         online=now_us - int(row.seen_us) <= OFFLINE_S * 1e6,
     )
+
+
+def _server(told: Any) -> ServerTold:
+    """Read what a worker told; one of an earlier version gave the names of those that answer."""
+    if isinstance(told, str):
+        return ServerTold(told, online=True)
+    known = ServerTold.__dataclass_fields__
+    return ServerTold(**{name: value for name, value in told.items() if name in known})

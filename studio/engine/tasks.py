@@ -185,6 +185,11 @@ class Doorbell:
         """Have `run` called each `every_s` seconds by one process of all. Call before `start`."""
         self._chores.append(_Chore(name, every_s, run))
 
+    @property
+    def chores(self) -> dict[str, Callable[[], object]]:
+        """Give the chores by name, for who does one by hand."""
+        return {chore.name: chore.run for chore in self._chores}
+
     def start(self, workers: int) -> None:
         """Start so many workers, each running one job at a time, and the sweeper.
 

@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field
 from studio import texts
 from studio.engine.jobs import Failure, Given, Job, News, Output, State
 from studio.engine.outside import URL_CHARS
-from studio.engine.stocks import ServerReport
+from studio.engine.verdicts import ServerReport
 from studio.engine.webhooks import Delivery, Stand
 from studio.engine.workflow.binding import Workflow
 from studio.engine.workflow.catalog import Catalog, Tab

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 
@@ -37,6 +38,18 @@ def test_an_own_result_is_sent_to_another_tab_without_an_upload(house: House) ->
     assert ("image_blend", "images", True) in targets
     assert second.state == "completed", second.failure
     assert [given.field for given in second.given] == ["images", "images"]
+
+
+def test_a_retry_whose_file_is_gone_says_so_at_once(
+    house: House, picture: Callable[..., Path]
+) -> None:
+    job = house.ended(house.blend(picture("red"), picture("blue", name="my blue.png")))
+    house.studio.media.path(job.person, job.given[1].ref).unlink()
+
+    with pytest.raises(StudioError) as caught:
+        house.studio.desk.retry(job.person, job.job_id)
+
+    assert (caught.value.code, caught.value.params["name"]) == ("file_unknown", "my blue.png")
 
 
 def test_nobody_sends_on_anothers_result(house: House) -> None:

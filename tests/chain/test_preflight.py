@@ -184,12 +184,39 @@ def test_a_tab_says_which_server_lacks_what(
     assert not any("checkpoint" in sentence.split(".")[0] for sentence in said)
 
 
-def test_a_web_process_that_knows_no_server_refuses_nothing_for_its_workers(
+def test_a_web_process_without_a_worker_refuses_nothing_and_says_what_is_missing(
     tmp_path: Path, folder_with_odd_node: Path, picture: Picture
 ) -> None:
-    with opened(tmp_path, studio_workers=0, workflows_dir=folder_with_odd_node) as house:
-        known(house)
+    with opened(tmp_path, studio_workers=0, workflows_dir=folder_with_odd_node) as web:
+        job = web.studio.desk.submit("g-ann", "invert", {"image": picture("red")})
 
-        job = house.studio.desk.submit("g-ann", "invert", {"image": picture("red")})
+        heard = web.follow(job, until=lambda news: bool(news.phase))
 
-        assert job.state is State.PENDING
+        assert (heard[-1].state, heard[-1].phase) == (State.PENDING, "phase.no_worker")
+
+
+def test_a_web_process_goes_by_what_its_workers_tell_and_not_by_its_own_addresses(
+    tmp_path: Path, picture: Picture
+) -> None:
+    """Its COMFY_URLS name a server that is away, and one that lacks what the workers' has."""
+    with (
+        PracticeServer(pace_s=0.01, models={}) as bare,
+        PracticeServer(pace_s=0.01, models={"checkpoints": [MODEL]}) as rich,
+        opened(tmp_path, comfy_urls=(rich.url,)) as worker,
+        opened(tmp_path, comfy_urls=(bare.url, "http://127.0.0.1:1"), studio_workers=0) as web,
+    ):
+        known(worker)
+        desk = web.studio.desk
+        name = rich.url.partition("//")[2]
+        wait_until(lambda: [(v.name, v.online) for v in desk.servers()] == [(name, True)])
+        assert [worker.online for worker in desk.health().workers] == [True]
+        assert desk.servers()[0].version == rich.version
+        wait_until(lambda: MODEL in desk.models()["checkpoints"])
+
+        job = web.order()
+        with pytest.raises(StudioError) as caught:
+            web.order(model="nowhere.safetensors")
+
+        assert caught.value.code == "missing_model"
+        assert web.ended(job).state is State.COMPLETED
+        assert bare.posted == []

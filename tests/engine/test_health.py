@@ -7,13 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from studio.engine.comfy.fleet import Fleet
 from studio.engine.database import Database
 from studio.engine.disk import DiskFloor
 from studio.engine.health import Histogram, Pulse, lag_histogram
 from studio.engine.jobs import Failure, Output, State
 from studio.engine.ledger import Ledger
 from studio.engine.roster import Roster
+from studio.engine.servers import Servers
+from studio.engine.verdicts import Verdicts
+from studio.engine.workflow import catalog as catalogs
 from studio.errors import StudioError
 from tests.engine.conftest import Clock, MakeJob
 
@@ -29,8 +31,7 @@ def pulse(ledger: Ledger, database: Database, tmp_path: Path, looked: list[float
     roster = Roster(database, "w-1", places=2, running=lambda: 0, servers=lambda: ())
     return Pulse(
         ledger,
-        Fleet([], configured=True),
-        roster,
+        Servers(roster, Verdicts(catalogs.load(tmp_path)), None, me="w-1"),
         DiskFloor((tmp_path,), 0),
         workflows=("text_to_image",),
         lags=lag_histogram(),

@@ -3,25 +3,41 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from studio.engine.database import Database
-from studio.engine.roster import FORGET_S, OFFLINE_S, Roster, name_of_this_process
+from studio.engine.roster import (
+    FORGET_S,
+    OFFLINE_S,
+    Roster,
+    ServerTold,
+    mark_of,
+    name_of_this_process,
+    strangers,
+)
 
 Make = Callable[..., Roster]
+SERVERS = (
+    ServerTold("gpu:8188", True, version="0.8.0", queue_remaining=3, in_use=1, stock="d1"),
+    ServerTold("練習", False, stand_in=True, reason="server.reason.away"),
+)
 
 
 @pytest.fixture
 def make(database: Database) -> Make:
-    def make_one(name: str = "", *, running: int = 0, tell_s: float = 60.0) -> Roster:
+    def make_one(
+        name: str = "", *, running: int = 0, tell_s: float = 60.0, **options: Any
+    ) -> Roster:
+        told = {"servers": lambda: SERVERS} | options
         return Roster(
             database,
             name or name_of_this_process(),
             places=2,
             running=lambda: running,
-            servers=lambda: ("gpu:8188", "練習"),
             tell_s=tell_s,
+            **told,
         )
 
     return make_one
@@ -40,7 +56,7 @@ def test_a_worker_is_listed_as_it_told(make: Make, database: Database) -> None:
     (found,) = make().workers()
 
     assert (found.name, found.places, found.running, found.online) == ("one", 2, 1, True)
-    assert found.servers == ("gpu:8188", "練習")
+    assert found.servers == SERVERS
     assert abs(found.started_us - database.now_us()) < 5_000_000
 
 
@@ -91,3 +107,57 @@ def test_it_tells_again_and_again_and_signs_off(
 
 def test_names_of_processes_differ_even_on_one_host_with_one_pid() -> None:
     assert name_of_this_process() != name_of_this_process()
+
+
+def test_what_servers_have_is_written_once_and_goes_when_nobody_tells_of_it(
+    make: Make, database: Database
+) -> None:
+    one, two = (make(name, stocks=lambda: {"d1": "what it has"}) for name in ("one", "two"))
+    row = database.tables.stock
+    for roster in (one, two, one):
+        roster.tell()
+
+    assert two.stocks(["d1", "unknown"]) == {"d1": "what it has"}
+
+    database.tx(row.update(seen_us=row.seen_us - round(2 * FORGET_S * 1e6)).execute)
+    make("three", servers=lambda: ()).tell()
+    assert two.stocks(["d1"]) == {}
+
+
+def test_a_worker_of_an_earlier_version_names_its_servers(make: Make, database: Database) -> None:
+    one = make("one")
+    one.tell()
+    row = database.tables.worker
+    database.tx(row.update(servers=["gpu:8188"]).execute)
+
+    (found,) = one.workers()
+
+    assert found.servers == (ServerTold("gpu:8188", online=True),)
+
+
+def test_who_has_another_secret_is_found_and_the_secret_is_not(make: Make) -> None:
+    for name, secret in (("one", "same"), ("two", "same"), ("three", "other")):
+        make(name, secret_mark=mark_of(secret)).tell()
+    make("old").tell()
+    workers = make().workers()
+
+    assert [one.name for one in strangers(workers, mark_of("same"))] == ["three"]
+    assert all("same" not in one.secret_mark for one in workers)
+
+
+def test_a_change_is_told_at_once(make: Make, no_threads_left: None) -> None:
+    told: list[ServerTold] = []
+    one = make("one", tell_s=600.0, servers=lambda: list(told))
+    one.start()
+    end, rest = time.monotonic() + 10, threading.Event()
+    try:
+        while not make().workers():
+            assert time.monotonic() < end
+            rest.wait(0.02)
+        told.append(SERVERS[0])
+        one.tell_soon()
+        while not make().workers()[0].servers:
+            assert time.monotonic() < end
+            rest.wait(0.02)
+    finally:
+        one.stop()

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import datetime
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from studio.build import build
 from studio.engine.database import Database
 from studio.engine.history import History
-from studio.engine.jobs import Job, State
+from studio.engine.jobs import Job, NewJob, State
 from studio.engine.ledger import Ledger
 from studio.engine.media import Media
 from studio.engine.store import Store
 from studio.errors import StudioError
+from studio.settings import load
 from tests.engine.conftest import Clock, MakeJob
 
 DAY_S = 86_400.0
@@ -153,3 +156,40 @@ def test_old_results_go_with_their_rows_and_favourites_stay(
     assert ledger.get(waiting.job_id).state is State.PENDING
     rows = database.tables.output
     assert database.read(lambda: rows.select().count()) == 2
+
+
+@pytest.mark.parametrize("hours", [24, 0], ids=["a day after", "with the job"])
+def test_the_chore_goes_by_the_setting(hours: int, tmp_path: Path) -> None:
+    """A given file whose job ended 25 h ago, beside one whose job still waits."""
+    settings = load(
+        env_file=None,
+        data_dir=tmp_path / "data",
+        outputs_dir=tmp_path / "outputs",
+        log_dir=tmp_path / "logs",
+        studio_workers=0,
+        input_hours=hours,
+    )
+    studio = build(settings)
+    try:
+        refs = {}
+        for name in ("ended", "waits"):
+            Image.new("RGB", (8, 8), {"ended": "red", "waits": "blue"}[name]).save(
+                tmp_path / "x.png"
+            )
+            refs[name] = studio.media.take("anna", tmp_path / "x.png", "x.png").ref
+            studio.ledger.create(
+                NewJob(name, "anna", "image_blend", "image_blend_pixel", {}, inputs=(refs[name],))
+            )
+            old = time.time() - 25 * 3600
+            os.utime(studio.media.path("anna", refs[name]), (old, old))
+        studio.ledger.ask_cancel("ended", person=None)
+        row = studio.database.tables.job
+        earlier = row.update(ended_us=row.ended_us - 25 * 3_600_000_000)
+        studio.database.tx(earlier.where(row.ended_us > 0).execute)
+
+        studio.doorbell.chores["inputs"]()
+
+        assert there(studio.media, "anna", refs["waits"])
+        assert there(studio.media, "anna", refs["ended"]) == (hours == 0)
+    finally:
+        studio.stop()
