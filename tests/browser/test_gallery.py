@@ -84,6 +84,15 @@ def test_filters_find_by_words_state_and_favourites(gallery: Person) -> None:
     page.get_by_role("button", name="Clear filters").click()
     expect(pieces(gallery)).to_have_count(4)
 
+    workflow = page.get_by_label("Workflow")
+    workflow.select_option(label="All of Text to image")
+    expect(pieces(gallery)).to_have_count(4)
+    workflow.select_option("text_to_image_checkpoint")
+    expect(pieces(gallery)).to_have_count(0)
+    workflow.select_option(label="Upscale")
+    expect(page.get_by_text("Nothing fits these filters.")).to_be_visible()
+    page.get_by_role("button", name="Clear filters").click()
+    expect(pieces(gallery)).to_have_count(4)
     page.get_by_label("State").select_option("completed")
     expect(pieces(gallery)).to_have_count(1)
     page.get_by_role("button", name="Favourites").click()
@@ -128,12 +137,13 @@ def test_what_is_deleted_can_be_brought_back(gallery: Person) -> None:
 def test_several_are_selected_and_taken_home_as_one_zip(gallery: Person) -> None:
     page = gallery.page
     page.get_by_role("button", name="Select", exact=True).click()
-    for n in (0, 1):
-        pieces(gallery).nth(n).get_by_role("button").click()
-    expect(page.locator(".studio-selected")).to_contain_text("2 selected")
+    pieces(gallery).nth(1).get_by_role("button").click()
+    expect(page.get_by_role("button", name="Download as ZIP")).to_be_disabled()
+    page.get_by_role("button", name="Select all").click()
+    expect(page.locator(".studio-selected")).to_contain_text("4 selected")
 
     with page.expect_download() as download:
-        page.get_by_role("link", name="Download as ZIP").click()
+        page.get_by_role("button", name="Download as ZIP").click()
 
     with zipfile.ZipFile(download.value.path()) as packed:
         assert len(packed.namelist()) == 3
@@ -174,3 +184,92 @@ def test_the_gallery_on_a_phone_scrolls_down_only(site: Site, open_browser: Open
     expect(large(phone)).to_contain_text("文字生圖")
     assert phone.page.evaluate("document.documentElement.scrollWidth") == 390
     assert large(phone).evaluate("view => view.scrollWidth") <= 390
+
+
+def test_keys_walk_to_both_ends_and_on_to_the_next_page(ann: Person) -> None:
+    gallery = opened(ann, 26)
+    page, title = ann.page, large(ann).locator("h3")
+    pieces(gallery).nth(23).get_by_role("button").click()
+    expect(title).to_contain_text("a lighthouse 4,")
+
+    for n in (3, 2, 1):
+        page.keyboard.press("ArrowRight")
+        expect(title).to_contain_text(f"a lighthouse {n},")
+    expect(page.get_by_role("button", name="Next")).to_be_disabled()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowLeft")
+
+    expect(title).to_contain_text("a lighthouse 2,")
+    page.keyboard.press("Escape")
+    expect(large(ann)).to_have_count(0)
+    expect(pieces(gallery)).to_have_count(27)
+
+
+def test_a_finger_walks_through_the_large_view(site: Site, open_browser: OpenBrowser) -> None:
+    phone = Person(site, open_browser(width=390, height=844).new_page())
+    opened(phone, 2)
+    finger = Finger(phone)
+    pieces(phone).first.get_by_role("button").tap()
+    title = large(phone).locator("h3")
+    expect(title).to_contain_text("three cats")
+
+    finger.draws(from_x=330, to_x=90)
+    expect(title).to_contain_text("a lighthouse 2")
+    finger.draws(from_x=330, to_x=90)  # where nothing was made there is no picture to touch
+    expect(title).to_contain_text("a lighthouse 1")
+    finger.draws(from_x=90, to_x=330)
+    expect(title).to_contain_text("a lighthouse 2")
+    finger.draws(from_x=200, to_x=170)  # too short a way
+    finger.draws(from_x=260, to_x=190, down=300)  # this one scrolls
+    finger.draws(from_x=90, to_x=330)
+
+    expect(title).to_contain_text("three cats")
+    assert phone.complaints == []
+
+
+class Finger:
+    """A finger on the glass, as Chromium itself hears of it."""
+
+    def __init__(self, person: Person) -> None:
+        self._glass = person.page.context.new_cdp_session(person.page)
+
+    def draws(self, *, from_x: int, to_x: int, down: int = 0) -> None:
+        self._touch("touchStart", from_x, 150)
+        for part in (0.25, 0.5, 0.75, 1.0):
+            self._touch("touchMove", from_x + (to_x - from_x) * part, 150 + down * part)
+        self._touch("touchEnd")
+
+    def _touch(self, kind: str, *at: float) -> None:
+        points = [{"x": at[0], "y": at[1]}] if at else []
+        self._glass.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+
+def test_what_goes_wrong_is_told_over_the_large_view(gallery: Person) -> None:
+    page, desk = gallery.page, gallery.site.studio.desk
+    pieces(gallery).first.get_by_role("button").click()
+    favour = large(gallery).get_by_role("button", name="Favourite")
+    expect(favour).to_be_visible()
+    desk.delete(gallery.who, [desk.recent(gallery.who).jobs[0].job_id])
+
+    favour.click()
+
+    toast = page.locator(".toast-body")
+    expect(toast).to_be_visible()
+    toast.click(trial=True)  # nothing lies over it
+    page.keyboard.press("Escape")
+    expect(toast).to_be_visible()
+
+
+def test_the_tabs_hear_of_what_is_deleted_and_brought_back(gallery: Person) -> None:
+    strip = gallery.part("recent").locator(".studio-thumb")
+    gallery.reload()
+    expect(strip).to_have_count(4)
+    gallery.open_tab("Gallery")
+    pieces(gallery).first.get_by_role("button").click()
+
+    large(gallery).get_by_role("button", name="Delete").click()
+    expect(strip).to_have_count(3)
+    expect(gallery.part("stage").locator("[data-state=completed]")).to_have_count(0)
+    gallery.page.get_by_role("button", name="Undo").click()
+
+    expect(strip).to_have_count(4)

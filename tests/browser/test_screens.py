@@ -15,7 +15,7 @@ import pytest
 from playwright.sync_api import expect
 
 from studio import build as building
-from studio.texts import local
+from studio.texts import local, text
 from tests.browser.conftest import ARTEFACTS, OpenBrowser
 from tests.browser.person import BLEND, TEXT, Person
 from tests.tabs.site import PROJECT, Site, free_port, served
@@ -89,6 +89,14 @@ def test_the_page_fits_at_every_moment(
     person.page.locator("#studio-banner summary").click()
     camera.take("5-blend")
 
+    person.open_tab(text("gallery.title", language))
+    pieces = person.page.locator(".studio-piece")
+    expect(pieces).to_have_count(4)
+    camera.take("6-gallery")
+    pieces.nth(3).get_by_role("button").click()
+    expect(person.page.locator(".studio-large dl")).to_be_visible()
+    camera.take("7-large", whole=False)
+
 
 class _Camera:
     """Takes whole-page pictures, and asks each time that nothing sticks out."""
@@ -99,11 +107,11 @@ class _Camera:
         self._width = width
         ARTEFACTS.mkdir(exist_ok=True)
 
-    def take(self, moment: str) -> None:
+    def take(self, moment: str, *, whole: bool = True) -> None:
         self._page.evaluate(
             "Promise.all([...document.images].map(image => image.decode().catch(() => 0)))"
         )
-        self._page.screenshot(path=ARTEFACTS / f"{self._name}-{moment}.png", full_page=True)
+        self._page.screenshot(path=ARTEFACTS / f"{self._name}-{moment}.png", full_page=whole)
         assert self._page.evaluate("document.documentElement.scrollWidth") == self._width
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,10 +12,15 @@ from studio.engine.desk import Details
 from studio.engine.history import Filters
 from studio.engine.jobs import Failure, Given, State
 from studio.engine.workflow import catalog as catalogs
+from studio.engine.workflow.binding import Workflow
+from studio.engine.workflow.manifest import Kind, Parameter, holds
 from studio.errors import StudioError
 from studio.settings import PROJECT
-from studio.tabs import gallery, showing
+from studio.tabs import form, gallery, showing
+from studio.tabs.pictures import Uploads
 from tests.tabs.make import job, output
+from tests.tabs.site import CHECKPOINT
+from tests.tabs.test_form import draw
 from tests.tabs.test_result import EVIL, read
 
 CATALOG = catalogs.load(PROJECT / "workflows")
@@ -113,6 +119,7 @@ def test_filters_of_a_page_become_the_desks() -> None:
     asked = {
         "text": "燈塔",
         "tab": "video",
+        "workflow": "text_to_video",
         "state": "failed",
         "favourite": True,
         "since_ms": 1_000,
@@ -121,6 +128,7 @@ def test_filters_of_a_page_become_the_desks() -> None:
 
     assert gallery.read_filters(asked) == Filters(
         tab="video",
+        workflow="text_to_video",
         states=(State.FAILED,),
         favourite=True,
         since_us=1_000_000,
@@ -147,3 +155,55 @@ def test_what_is_no_filter_of_ours_does_not_count(asked: object) -> None:
 def test_a_result_that_is_not_there_cannot_be_sent() -> None:
     with pytest.raises(StudioError):
         gallery.sendable(job(), "009.png")
+
+
+# --- Use again, for every workflow and kind of field ---
+
+
+def said(p: Parameter) -> Any:
+    """Say something in a field that it does not say by itself, where that can be."""
+    match p.type:
+        case Kind.SEED:
+            return "18446744073709551615"
+        case Kind.INTEGER | Kind.NUMBER:
+            return p.max
+        case Kind.CHOICE:
+            return p.default if p.picks else list(p.choices)[-1]
+        case Kind.SWITCH:
+            return not p.default
+        case Kind.IMAGES:
+            return [f"{p.name}-{n}.png" for n in range(p.max_count)]
+        case Kind.MODEL:
+            return p.default or CHECKPOINT
+        case kind:
+            return f"{p.name}.file" if kind.file else f"貓 {p.name}"
+
+
+@pytest.mark.parametrize("workflow", CATALOG.workflows.values(), ids=lambda one: one.name)
+def test_use_again_orders_the_same_job_once_more(workflow: Workflow, tmp_path: Path) -> None:
+    """What a job of this workflow was made of, through the form and back, file by file."""
+    everything = {p.name: said(p) for p in workflow.manifest.parameters}
+    counting = [p for p in workflow.manifest.parameters if holds(p.when, everything)]
+    values = {p.name: everything[p.name] for p in counting}
+    files = [ref for p in counting if p.type.file for ref in listed(everything[p.name])]
+    drawn = draw(CATALOG.tab(workflow.manifest.tab))
+
+    changes = form.filled(drawn, values, {ref: f"my {ref}" for ref in files})
+    held = [change.get("value") for change in changes]
+    again = drawn.values(held, Uploads(tmp_path, lambda ref: Path("inputs") / ref))
+
+    assert drawn.tab.pick(again) is workflow
+    for p in counting:
+        if p.type.file:
+            given = [
+                {"path": f"inputs/{ref}", "orig_name": f"my {ref}"}
+                for ref in listed(values[p.name])
+            ]
+            assert listed(again[p.name]) == given, p.name
+        else:
+            assert again[p.name] == values[p.name], p.name
+    assert {name for name, value in again.items() if value not in ("", None)} <= set(values)
+
+
+def listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]

@@ -66,6 +66,28 @@ def test_a_zip_holds_whole_jobs_and_single_files_under_readable_names(
     }
 
 
+def test_hundreds_of_results_are_packed_when_a_form_asks(
+    owner: httpx.Client, jobs: list[Job]
+) -> None:
+    """Five hundred ids are 20 kB: many a proxy takes no address of 8."""
+    of = [jobs[0].job_id] * 250 + [jobs[1].job_id] * 250
+    answer = owner.post("/outputs/zip", data={"of": of})
+
+    assert answer.status_code == 200
+    with zipfile.ZipFile(BytesIO(answer.content)) as packed:
+        assert len(packed.namelist()) == 4
+    more = owner.post("/outputs/zip", data={"of": [*of, of[0]]})
+    assert (more.status_code, more.json()["error"]["code"]) == (422, "too_many_at_once")
+
+
+@pytest.mark.parametrize("body", [b"", b"of", b"of=\xff%ff%00", b"--x\r\n", b"{}"])
+def test_a_form_that_is_none_packs_nothing(owner: httpx.Client, body: bytes) -> None:
+    answer = owner.post("/outputs/zip", content=body)
+
+    assert answer.status_code == 404
+    assert answer.json()["error"]["code"] in ("file_unknown", "job_unknown")
+
+
 @pytest.mark.parametrize("of", [[], ["unknown"], ["{job}/999.png"], ["{job}/../../x"], [""]])
 def test_a_zip_of_what_is_not_there_is_no_zip(
     owner: httpx.Client, jobs: list[Job], of: list[str]

@@ -19,13 +19,17 @@
     let late = null;
 
     // --- filters ---
+    const option = ([value, said]) => make("option", { value, text: local(said) });
     const select = (word, first, options) => make("select", { "aria-label": words[word], onchange: () => look() },
-      make("option", { value: "", text: first }),
-      ...options.map(([value, said]) => make("option", { value, text: local(said) })));
+      make("option", { value: "", text: first }), ...options);
+    // A tab of one workflow is one line; one of several is a group, with all of them first.
+    const group = ([tab, said, workflows]) => workflows.length < 2
+      ? option([`tab:${tab}`, said])
+      : make("optgroup", { label: local(said) }, make("option", { value: `tab:${tab}`, text: fill(words.all_of, { tab: local(said) }) }), ...workflows.map(option));
     const text = make("input", { type: "search", placeholder: words.search, "aria-label": words.search, maxlength: 200,
       oninput: () => { clearTimeout(late); late = setTimeout(look, 350); } });
-    const workflow = select("workflow", words.everything, facts.workflows);
-    const state = select("state", words.all, facts.states);
+    const workflow = select("workflow", words.everything, facts.workflows.map(group));
+    const state = select("state", words.all, facts.states.map(option));
     const day = (word) => make("input", { type: "date", "aria-label": words[word], onchange: () => look() });
     const since = day("since"), until = day("until");
     const heart = make("button", { type: "button", class: "studio-act", "aria-pressed": "false", text: `♥ ${words.favourites}`,
@@ -45,7 +49,10 @@
       return new Date(year, month - 1, date_ + days).getTime();
     };
     const filters = () => ({
-      text: text.value.trim(), tab: workflow.value, state: state.value, favourite: heart.getAttribute("aria-pressed") === "true",
+      text: text.value.trim(),
+      tab: workflow.value.startsWith("tab:") ? workflow.value.slice(4) : "",
+      workflow: workflow.value.startsWith("tab:") ? "" : workflow.value,
+      state: state.value, favourite: heart.getAttribute("aria-pressed") === "true",
       since_ms: midnight(since.value, 0), until_ms: midnight(until.value, 1),
     });
     const none = JSON.stringify(filters());
@@ -75,6 +82,7 @@
       const box = tile.querySelector("input");
       box.checked = chosen.has(tile.dataset.job);
       box.addEventListener("change", () => {
+        if (box.checked && chosen.size >= facts.most) { box.checked = false; tell(fill(words.most, { n: facts.most })); return; }
         if (box.checked) chosen.add(tile.dataset.job); else chosen.delete(tile.dataset.job);
         if (box.checked && !selecting) choosing(true);
         counted();
@@ -121,18 +129,39 @@
 
     // --- selection ---
     const amount = make("strong");
-    const pack = make("a", { class: "studio-act studio-strong", text: words.zip, download: true });
+    // A form and not a link: an address has no room for hundreds of jobs. What comes back is a file
+    // that is written as it comes; only a refusal is ever shown in the frame.
+    const frame = make("iframe", { name: "studio-zip", hidden: true, title: words.zip, onload: () => refused() });
+    const form = make("form", { method: "post", action: "outputs/zip", target: "studio-zip" });
+    const pack = make("button", { type: "button", class: "studio-act studio-strong", text: words.zip, onclick: () => {
+      form.replaceChildren(...packable().map((job) => make("input", { type: "hidden", name: "of", value: job })));
+      form.submit();
+    } });
+    const every = make("button", { type: "button", class: "studio-act", text: words.every, onclick: () => {
+      for (const tile of tiles.children) {
+        if (chosen.size >= facts.most) { tell(fill(words.most, { n: facts.most })); break; }
+        chosen.add(tile.dataset.job);
+        tile.querySelector("input").checked = true;
+      }
+      counted();
+    } });
     const drop = make("button", { type: "button", class: "studio-act", text: words.delete, onclick: () => remove([...chosen]) });
     const stop = make("button", { type: "button", class: "studio-act", text: words.close, onclick: () => choosing(false) });
-    const held = make("div", { class: "studio-selected", hidden: true }, amount, pack, drop, stop);
+    const held = make("div", { class: "studio-selected", hidden: true }, amount, every, pack, drop, stop, form, frame);
+    const packable = () => [...chosen].filter((job) => { const tile = find(job); return tile && Number(tile.dataset.files) > 0; });
+    const refused = () => {
+      const said = frame.contentDocument && frame.contentDocument.body.textContent.trim();
+      if (!said) return;
+      try {
+        const { message, hint } = JSON.parse(said).error;
+        tell(`${message} ${hint || ""}`);
+      } catch { tell(words.failed); }
+    };
     const counted = () => {
       amount.textContent = fill(words.selected, { n: chosen.size });
-      const of = [...chosen].filter((job) => { const tile = find(job); return tile && Number(tile.dataset.files) > 0; });
-      pack.toggleAttribute("data-off", of.length === 0);
-      pack.href = of.length ? `outputs/zip?${of.map((job) => `of=${encodeURIComponent(job)}`).join("&")}` : "";
+      pack.disabled = packable().length === 0;
       drop.disabled = chosen.size === 0;
     };
-    pack.addEventListener("click", (event) => { if (pack.hasAttribute("data-off")) event.preventDefault(); });
     const choosing = (on) => {
       selecting = on;
       pick.setAttribute("aria-pressed", String(on));
@@ -143,17 +172,30 @@
     };
 
     // --- deleting, with undo ---
+    let view = null;
+    const ground = () => element.closest(".gradio-container") || document.body;
     let toast = null;
     let fading = null;
     const tell = (said, jobs) => {
       clearTimeout(fading);
       if (toast) toast.remove();
       toast = make("div", { class: "studio-toast", role: "status" }, make("span", { text: said }),
-        ...(jobs ? [make("button", { type: "button", text: words.undo, onclick: () => { trigger("restore", { jobs }); toast.remove(); } })] : []));
-      (element.closest(".gradio-container") || document.body).append(toast);
+        ...(jobs ? [make("button", { type: "button", text: words.undo, onclick: () => { trigger("restore", { jobs: jobs.map(([job]) => job) }); back = jobs; toast.remove(); } })] : []));
+      (view || ground()).append(toast);
       fading = setTimeout(() => toast.remove(), 12000);
     };
+    let back = [];
     const remove = (jobs) => { if (jobs.length) trigger("remove", { jobs }); };
+    // The tabs show their last results, and one of them large: they hear of what came or went.
+    const strips = (pairs) => {
+      const shown = {};
+      const tabs = [...new Set(pairs.map(([, tab]) => tab))];
+      for (const tab of tabs) {
+        const stage = document.querySelector(`#studio-${CSS.escape(tab)}-stage .studio-stage[data-job]`);
+        if (stage) shown[tab] = stage.dataset.job;
+      }
+      if (tabs.length) trigger("changed", { tabs, shown });
+    };
 
     tiles.addEventListener("click", (event) => {
       const button = event.target.closest("[data-act='open']");
@@ -164,7 +206,6 @@
     });
 
     // --- the large view ---
-    let view = null;
     let at = "";
     let waiting = false;
     let body = null;
@@ -181,10 +222,11 @@
       if (!view) {
         body = make("div", { class: "studio-view-body" });
         view = make("dialog", { class: "studio-view studio-view-gallery", "aria-label": words.open, onclose: () => {
-          const back = find(at);
+          const tile = find(at);
+          if (toast && view.contains(toast)) ground().append(toast);
           view.remove();
           view = null;
-          if (back) back.querySelector("button").focus({ preventScroll: true });
+          if (tile) tile.querySelector("button").focus({ preventScroll: true });
         } }, body, round("close", "✕", () => view.close()), round("previous", "‹", () => step(-1)), round("next", "›", () => step(1)));
         view.addEventListener("keydown", (event) => {
           if (event.target.closest("video, audio, input")) return;
@@ -192,16 +234,9 @@
           if (event.key === "ArrowRight") step(1);
         });
         view.addEventListener("click", acted);
-        let from = null;
-        view.addEventListener("touchstart", (event) => { from = event.touches.length === 1 && event.target.closest("img") ? event.touches[0] : null; }, { passive: true });
-        view.addEventListener("touchend", (event) => {
-          if (!from) return;
-          const to = event.changedTouches[0];
-          const across = to.clientX - from.clientX;
-          if (Math.abs(across) > 56 && Math.abs(across) > 2 * Math.abs(to.clientY - from.clientY)) step(across < 0 ? 1 : -1);
-          from = null;
-        }, { passive: true });
-        (element.closest(".gradio-container") || document.body).append(view);
+        swiped(view, step);
+        ground().append(view);
+        if (toast && toast.isConnected) view.append(toast);
         view.showModal();
       }
       body.setAttribute("aria-busy", "true");
@@ -209,6 +244,23 @@
       view.querySelector("[data-way='previous']").disabled = all[0] === tile;
       view.querySelector("[data-way='next']").disabled = all[all.length - 1] === tile && !next;
       trigger("open", { job: at });
+    };
+    // Across the files: not where a player has its knobs, and not with two fingers.
+    const swiped = (element_, step_) => {
+      let from = null;
+      element_.addEventListener("touchstart", (event) => {
+        const [touch] = event.touches;
+        const player = event.target.closest("video");
+        const knobs = event.target.closest("audio, button") || (player && touch.clientY > player.getBoundingClientRect().bottom - 72);
+        from = event.touches.length === 1 && event.target.closest(".studio-large-files") && !knobs ? touch : null;
+      }, { passive: true });
+      element_.addEventListener("touchend", (event) => {
+        if (!from) return;
+        const [to] = event.changedTouches;
+        const across = to.clientX - from.clientX;
+        if (Math.abs(across) > 56 && Math.abs(across) > 2 * Math.abs(to.clientY - from.clientY)) step_(across < 0 ? 1 : -1);
+        from = null;
+      }, { passive: true });
     };
     const acted = (event) => {
       if (event.target === view) { view.close(); return; }
@@ -240,12 +292,15 @@
     showed = (answer) => {
       if (!answer) return;
       if (answer.kind === "removed") {
+        const gone = answer.jobs.map((job) => [job, (find(job) || { dataset: {} }).dataset.tab || ""]);
         answer.jobs.forEach((job) => { chosen.delete(job); const tile = find(job); if (tile) tile.remove(); });
-        if (answer.jobs.length) tell(fill(words.deleted, { n: answer.jobs.length }), answer.jobs);
+        if (gone.length) tell(fill(words.deleted, { n: gone.length }), gone);
         if (selecting) choosing(false);
+        strips(gone);
         look();
       } else if (answer.kind === "restored") {
         tell(words.restored);
+        strips(back);
         paged = false;
         look();
       } else if (answer.kind === "open") {
