@@ -36,8 +36,8 @@ CALM_S: Final = 60.0
 _AT_FIRST: Final = 2
 _AT_ONCE: Final = 512
 """So many shelves are looked along first, then four times as many each time, up to that."""
-_ASKED_AT_ONCE: Final = 1024
-"""So many marks, counted on each shelf, in one question."""
+_ASKED_AT_ONCE: Final = 64
+"""So many marks, counted on each shelf, in one question: of many shelves most drop out at once."""
 _READ_AT_ONCE: Final = 8
 _DENSE, _SPARSE = b"\1", b"\2"
 
@@ -127,10 +127,8 @@ class Shelves:
         """Give the seqs that some shelves may have; all marks of few shelves are asked at once."""
         left, groups = dict.fromkeys((one.shelf_id for one in shelves), -1), list(wanted)
         while groups and left:
-            some = [groups.pop(0)]
-            while groups and len(left) * (len(some) + 1) <= _ASKED_AT_ONCE:
-                some.append(groups.pop(0))
-            left = self._narrowed(left, some)
+            some = max(2, _ASKED_AT_ONCE // len(left))
+            left, groups = self._narrowed(left, groups[:some]), groups[some:]
         order = [one for one in shelves if one.shelf_id in left]
         for at in range(0, len(order), _READ_AT_ONCE):
             some_shelves = order[at : at + _READ_AT_ONCE]
