@@ -34,6 +34,7 @@ from studio.engine.desk import Again, Desk
 from studio.engine.history import Filters
 from studio.engine.jobs import Hook, Job, News, State
 from studio.engine.limits import Limits, Rate
+from studio.engine.webhooks import Delivery
 from studio.engine.workflow.catalog import Catalog
 from studio.errors import StudioError
 from studio.web.answers import error_answer, language_asked
@@ -198,8 +199,10 @@ class Rest:
         return WebhookSecret(secret=self._desk.webhook_secret(caller.person))
 
     def _view(self, caller: Caller, job: Job, news: News | None = None) -> JobView:
-        webhook = self._desk.webhooks([job]).get(job.job_id)
-        return job_view(job, news, root=caller.root, language=caller.language, webhook=webhook)
+        return _shown(caller, job, news, self._webhook(job))
+
+    def _webhook(self, job: Job) -> Delivery | None:
+        return self._desk.webhooks([job]).get(job.job_id)
 
     async def upload(self, request: Request, caller: Caller) -> Uploaded:
         """Store a picture, sound or video for later orders."""
@@ -268,13 +271,15 @@ class Rest:
 
     async def _events(self, job: Job, caller: Caller, app: Any) -> AsyncGenerator[str, None]:
         last, quiet = "", 0
+        hook = await anyio.to_thread.run_sync(self._webhook, job)
         async with aclosing(_news(self._desk, job)) as heard:
             async for news in heard:
                 if app.stop_event.is_set():
                     return  # the server ends, and would wait for its last stream
                 if news.state.ended:
                     job = await anyio.to_thread.run_sync(self._desk.job, caller.person, job.job_id)
-                view = await anyio.to_thread.run_sync(self._view, caller, job, news)
+                    hook = await anyio.to_thread.run_sync(self._webhook, job)
+                view = _shown(caller, job, news, hook)
                 text = view.model_dump_json()
                 if text != last:
                     last, quiet = text, 0
@@ -319,16 +324,7 @@ class Rest:
         count = self._desk.count(caller.person, wanted)
         hooks = self._desk.webhooks(found.jobs)
         return HistoryPage(
-            jobs=[
-                job_view(
-                    job,
-                    None,
-                    root=caller.root,
-                    language=caller.language,
-                    webhook=hooks.get(job.job_id),
-                )
-                for job in found.jobs
-            ],
+            jobs=[_shown(caller, job, None, hooks.get(job.job_id)) for job in found.jobs],
             total=count.number,
             total_more=count.more,
             page=None if after else page or 1,
@@ -379,6 +375,10 @@ class Rest:
         ]
         listed = {folder: list(names) for folder, names in self._desk.models().items()}
         return Models(models=listed, fields=fields)
+
+
+def _shown(caller: Caller, job: Job, news: News | None, hook: Delivery | None) -> JobView:
+    return job_view(job, news, root=caller.root, language=caller.language, webhook=hook)
 
 
 def _hook(url: Any, request: Request, caller: Caller) -> Hook | None:
