@@ -19,7 +19,7 @@ from studio import texts
 from studio.engine.desk import ServerView
 from studio.engine.workflow.catalog import Tab
 from studio.errors import StudioError
-from studio.tabs import gallery, head
+from studio.tabs import admin, gallery, head
 from studio.tabs.api import Programs, unmarked
 from studio.tabs.asking import Asker, asker_of
 from studio.tabs.follow import Watches
@@ -30,6 +30,7 @@ from studio.tabs.theme import theme
 from studio.tabs.tunnel import ShareLink, share_refusal
 from studio.tabs.words import Words
 from studio.web.accounts import AccountRoutes, account_router
+from studio.web.admin import AdminRoutes, admin_router
 from studio.web.gradio_files import GradioFiles
 from studio.web.guards import Guards, Rules
 from studio.web.proxies import networks
@@ -179,6 +180,7 @@ class StudioBlocks(gr.Blocks):
             parts.desk,
             parts.guests,
             shares=parts.shares,
+            oversight=parts.oversight,
             start=self._start,
             stop=self._stop,
             look=look(),
@@ -203,6 +205,8 @@ class StudioBlocks(gr.Blocks):
         made = router(rest, parts.catalog, settings.prompt_max_chars)
         made.routes.extend(account_router(accounts).routes)
         made.routes.extend(share_router(ShareRoutes(parts.shares, rest)).routes)
+        overseers = AdminRoutes(parts.oversight, self._visitors, language)
+        made.routes.extend(admin_router(overseers).routes)
         return made
 
     @property
@@ -288,6 +292,7 @@ class Page:
             for tab in parts.catalog.tabs
         ]
         self._gallery = gallery.GalleryPage(parts, demo.words, self._tabs)
+        self._admin = admin.AdminPage(parts, demo.words)
 
     def draw(self) -> None:
         """Draw head, banner and tabs into the open Blocks, and join the events."""
@@ -304,6 +309,7 @@ class Page:
                     page.draw()
             with gr.Tab(self._words.page("gallery.title"), id=gallery.NAME):
                 self._gallery.draw()
+            self._admin.draw()
         self._servers = gr.Textbox(visible="hidden", elem_id="studio-servers")
         for page in self._tabs:
             page.draw_hidden()
@@ -320,6 +326,7 @@ class Page:
         for page in self._tabs:
             page.wire()
         self._gallery.wire(self._strip)
+        self._admin.wire()
         restored = self._demo.load(
             None,
             fields,
@@ -331,6 +338,7 @@ class Page:
         arrival = [output for page in self._tabs for output in page.arrival]
         restored.then(self.arrive, None, [*self._house_parts, *arrival], **quiet)
         restored.then(self.settle, fields, fields, preprocess=False, **quiet)
+        restored.then(self._admin.show, None, self._admin.tab, **quiet)
         gr.on(
             [changed(component) for component in fields],
             None,

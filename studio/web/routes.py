@@ -1,6 +1,7 @@
 """Routes of our own beside the page: a person's files, and the look.
 
-Every file route asks who is asking; another's file and no file give the same 404.
+Every file route asks who is asking; another's file and no file give the same 404. An admin reads
+the files of a job that was opened within the hour, which was written down.
 """
 
 from __future__ import annotations
@@ -20,12 +21,15 @@ from starlette.routing import Route
 from studio.engine.accounts import Guests
 from studio.engine.desk import Desk
 from studio.engine.jobs import Job, Output
+from studio.engine.oversight import Oversight
 from studio.errors import StudioError
 from studio.web.answers import error_answer, language_asked
 from studio.web.identity import person_of
 from studio.web.names import disposition, download_name
+from studio.web.visitors import visitor_of
 
 _FOR_EVER: Final = "private, max-age=31536000, immutable"
+_ONCE: Final = "private, no-store"
 _SHOWN_INLINE: Final = ("image/png", "image/jpeg", "image/webp", "image/gif", "video/", "audio/")
 """What a browser may open on our origin; anything else (SVG, HTML, text) is only downloaded."""
 
@@ -49,16 +53,17 @@ def _told(method: _Method) -> _Method:
 class Files:
     """The file routes of one studio."""
 
-    def __init__(self, desk: Desk, guests: Guests) -> None:
+    def __init__(self, desk: Desk, guests: Guests, oversight: Oversight) -> None:
         self._desk = desk
         self._guests = guests
+        self._oversight = oversight
         # Copies of films take long: they must not take the threads of everything else.
         self._copying = anyio.CapacityLimiter(8)
 
     @_told
     async def output(self, request: Request) -> Response:
         """Send one kept file; `?download=1` names it for keeping. Knows Range and If-None-Match."""
-        person, job_id, name = self._asked(request)
+        person, job_id, name = await self._asked(request)
         job = await anyio.to_thread.run_sync(self._desk.job, person, job_id)
         output = next((o for o in job.outputs if o.name == name), None)
         if output is None:
@@ -69,13 +74,13 @@ class Files:
     @_told
     async def thumbnail(self, request: Request) -> Response:
         """Send the small picture of one kept file, as WebP."""
-        person, job_id, name = self._asked(request)
+        person, job_id, name = await self._asked(request)
         path = await anyio.to_thread.run_sync(
             lambda: self._desk.output_file(person, job_id, name, thumbnail=True)
         )
         tag = _etag(job_id, name, "thumbnail")
         return _unchanged(request, tag) or FileResponse(
-            path, media_type="image/webp", headers=_headers(tag)
+            path, media_type="image/webp", headers=_headers(request, tag)
         )
 
     @_told
@@ -84,12 +89,12 @@ class Files:
 
         The first asking for a film that browsers do not know waits for its copy. Knows Range.
         """
-        person, job_id, name = self._asked(request)
+        person, job_id, name = await self._asked(request)
         found = await anyio.to_thread.run_sync(
             self._desk.playable, person, job_id, name, limiter=self._copying
         )
         tag = _etag(job_id, name, "play", found.path.name)
-        headers = _headers(tag)
+        headers = _headers(request, tag)
         if not found.mime.startswith(_SHOWN_INLINE):
             raise StudioError("file_unknown", file=name)
         return _unchanged(request, tag) or FileResponse(
@@ -114,21 +119,42 @@ class Files:
 
     @_told
     async def given(self, request: Request) -> Response:
-        """Send one of the person's own inputs, by its reference."""
+        """Send one of the person's own inputs, by its reference.
+
+        With `?job=ID` an admin gets what an opened job was given.
+        """
         ref = request.path_params["ref"]
         person = person_of(request.cookies, self._guests)
         if person is None:
             raise StudioError("file_unknown", file=ref)
+        opened = request.query_params.get("job")
+        if opened is not None:
+            owner = await self._owner(request, person, opened)
+            job = await anyio.to_thread.run_sync(self._desk.job, owner, opened)
+            if ref not in job.inputs:
+                raise StudioError("file_unknown", file=ref)
+            person = owner
         path = await anyio.to_thread.run_sync(self._desk.input_file, person, ref)
         tag = _etag("input", ref)
-        return _unchanged(request, tag) or FileResponse(path, headers=_headers(tag))
+        return _unchanged(request, tag) or FileResponse(path, headers=_headers(request, tag))
 
-    def _asked(self, request: Request) -> tuple[str, str, str]:
+    async def _asked(self, request: Request) -> tuple[str, str, str]:
         job_id, name = request.path_params["job_id"], request.path_params["name"]
         person = person_of(request.cookies, self._guests)
         if person is None:
             raise StudioError("file_unknown", file=name)
-        return person, job_id, name
+        return await self._owner(request, person, job_id), job_id, name
+
+    async def _owner(self, request: Request, person: str, job_id: str) -> str:
+        """Give as whom a job's files are read: as oneself, but for an admin who opened it."""
+        account = visitor_of(request.scope).account
+        if account is None or not account.admin:
+            return person
+        owner = await anyio.to_thread.run_sync(self._oversight.owner_for, account, job_id)
+        if owner is None or owner == person:
+            return person
+        request.state.once = True
+        return owner
 
 
 def _pick(text: str) -> tuple[str, str | None]:
@@ -140,16 +166,18 @@ def _file(request: Request, path: Path, job: Job, output: Output) -> Response:
     shown = output.mime.startswith(_SHOWN_INLINE)
     keep = not shown or request.query_params.get("download", "") not in ("", "0")
     tag = _etag(job.job_id, output.name, str(output.size_bytes))
-    headers = _headers(tag)
+    headers = _headers(request, tag)
     headers["content-disposition"] = disposition(download_name(job, output), attachment=keep)
     kind = output.mime if shown else "application/octet-stream"
     return _unchanged(request, tag) or FileResponse(path, media_type=kind, headers=headers)
 
 
-def _headers(tag: str) -> dict[str, str]:
+def _headers(request: Request, tag: str) -> dict[str, str]:
+    # What an admin sees of another's is kept in no cache.
+    once = getattr(request.state, "once", False)
     return {
         "etag": tag,
-        "cache-control": _FOR_EVER,
+        "cache-control": _ONCE if once else _FOR_EVER,
         "x-content-type-options": "nosniff",
         "content-security-policy": "default-src 'none'; sandbox",
         "cross-origin-resource-policy": "same-origin",
@@ -166,7 +194,7 @@ def _unchanged(request: Request, tag: str) -> Response | None:
     asked = [part.strip() for part in request.headers.get("if-none-match", "").split(",")]
     if tag not in asked:
         return None
-    return Response(status_code=304, headers=_headers(tag))
+    return Response(status_code=304, headers=_headers(request, tag))
 
 
 class Assets:

@@ -14,6 +14,7 @@ from starlette.middleware import Middleware
 
 from studio.engine.accounts import Guests
 from studio.engine.desk import Desk
+from studio.engine.oversight import Oversight
 from studio.engine.shares import Shares
 from studio.web.docs import Docs
 from studio.web.identity import Identity
@@ -30,6 +31,7 @@ def site(
     guests: Guests,
     *,
     shares: Shares,
+    oversight: Oversight,
     start: Callable[[], None],
     stop: Callable[[], None],
     look: Mapping[str, tuple[str, str]],
@@ -56,7 +58,7 @@ def site(
     return {
         "lifespan": lifespan,
         "routes": [
-            *routes(Files(desk, guests), assets),
+            *routes(Files(desk, guests, oversight), assets),
             *vital_routes(desk),
             *shared_routes(SharedPages(shares, language)),
             *Docs(rest, language).pages(),

@@ -1,4 +1,4 @@
-"""Every route of the app, and what each of three may get: nobody, another member, the owner.
+"""Every route of the app, and what each of four gets: nobody, another member, the owner, an admin.
 
 A route without a row fails, and so does a row without a route.
 """
@@ -12,18 +12,21 @@ from dataclasses import dataclass
 import httpx
 import pytest
 
+from studio.engine.people import Role
 from tests.tabs.site import Site
 from tests.web.conftest import Ended, Order, members, programs
 from tests.web.test_rest import TEXT, png
 
-OPEN = (200, 200, 200)
-CLOSED = (404, 404, 404)
-OWN = (404, 404, 200)
-CALLERS = (401, 200, 200)
-MINE = (401, 404, 200)
-LOGGED_IN = (401, 403, 403)
+OPEN = (200, 200, 200, 200)
+CLOSED = (404, 404, 404, 404)
+OWN = (404, 404, 200, 404)
+"""The admin too, until the job is opened, which is written down."""
+CALLERS = (401, 200, 200, 200)
+MINE = (401, 404, 200, 404)
+ADMINS = (401, 403, 403, 200)
+LOGGED_IN = (401, 403, 403, 403)
 """What a person does with the password is not for a token, the owner's neither."""
-SESSION = (200, 200, 200)
+SESSION = (200, 200, 200, 200)
 """A stream that breaks off at once: it belongs to a session or event, the program's own secret."""
 
 TABLE: Mapping[str, tuple[int, ...]] = {
@@ -37,7 +40,7 @@ TABLE: Mapping[str, tuple[int, ...]] = {
     "GET /studio-assets/{name}": OPEN,
     "GET /shared/{token}": OPEN,
     "GET /shared/{token}/{name}": OPEN,
-    "POST /api/shares": (401, 404, 201),
+    "POST /api/shares": (401, 404, 201, 404),
     "GET /api/shares": CALLERS,
     "DELETE /api/shares/{share_id}": MINE,
     "GET /api/health": OPEN,
@@ -45,21 +48,21 @@ TABLE: Mapping[str, tuple[int, ...]] = {
     "GET /metrics": OPEN,
     "GET /api/docs": OPEN,
     "GET /api/openapi.json": OPEN,
-    "POST /api/guest": (201, 201, 201),
-    "POST /api/generate": (401, 202, 202),
+    "POST /api/guest": (201, 201, 201, 201),
+    "POST /api/generate": (401, 202, 202, 202),
     "GET /api/status/{job_id}": MINE,
     "GET /api/events/{job_id}": MINE,
-    "POST /api/cancel/{job_id}": (401, 404, 409),
-    "POST /api/retry/{job_id}": (401, 404, 202),
+    "POST /api/cancel/{job_id}": (401, 404, 409, 404),
+    "POST /api/retry/{job_id}": (401, 404, 202, 404),
     "GET /api/history": CALLERS,
     "DELETE /api/jobs/{job_id}": MINE,
     "POST /api/jobs/{job_id}/restore": MINE,
-    "POST /api/upload": (401, 201, 201),
+    "POST /api/upload": (401, 201, 201, 201),
     "POST /api/webhooks/secret": CALLERS,
     "GET /api/workflows": CALLERS,
     "GET /api/models": CALLERS,
-    "POST /api/register": (400, 400, 400),
-    "POST /api/login": (400, 400, 400),
+    "POST /api/register": (400, 400, 400, 400),
+    "POST /api/login": (400, 400, 400, 400),
     "POST /api/logout": OPEN,
     "GET /api/me": CALLERS,
     "PUT /api/user/profile": LOGGED_IN,
@@ -68,6 +71,18 @@ TABLE: Mapping[str, tuple[int, ...]] = {
     "GET /api/tokens": CALLERS,
     "POST /api/tokens": LOGGED_IN,
     "DELETE /api/tokens/{token_id}": LOGGED_IN,
+    "GET /api/admin/people": ADMINS,
+    "POST /api/admin/people/{person}/block": ADMINS,
+    "POST /api/admin/people/{person}/unblock": ADMINS,
+    "POST /api/admin/people/{person}/role": (401, 403, 403, 400),
+    "POST /api/admin/invitations": (401, 403, 403, 201),
+    "GET /api/admin/jobs": ADMINS,
+    "POST /api/admin/jobs/{job_id}/open": ADMINS,
+    "POST /api/admin/jobs/{job_id}/cancel": (401, 403, 403, 409),
+    "POST /api/admin/jobs/{job_id}/priority": (401, 403, 403, 409),
+    "GET /api/admin/servers": ADMINS,
+    "GET /api/admin/limits": ADMINS,
+    "GET /api/admin/deeds": ADMINS,
     # Gradio's, that the page and its clients need
     "GET /config": OPEN,
     "GET /config/": OPEN,
@@ -91,25 +106,25 @@ TABLE: Mapping[str, tuple[int, ...]] = {
     "GET /gradio_api/file/{path:path}": OWN,
     "POST /gradio_api/upload": OPEN,
     "GET /gradio_api/upload_progress": CLOSED,
-    "POST /gradio_api/queue/join": (422, 422, 422),
+    "POST /gradio_api/queue/join": (422, 422, 422, 422),
     "GET /gradio_api/queue/data": SESSION,
     "GET /gradio_api/queue/status": OPEN,
     "GET /gradio_api/heartbeat/{session_hash}": OPEN,
-    "POST /gradio_api/cancel": (422, 422, 422),
-    "POST /gradio_api/reset": (422, 422, 422),
-    "POST /gradio_api/reset/": (422, 422, 422),
-    "POST /gradio_api/run/{api_name}": (422, 422, 422),
-    "POST /gradio_api/run/{api_name}/": (422, 422, 422),
-    "POST /gradio_api/api/{api_name}": (422, 422, 422),
-    "POST /gradio_api/api/{api_name}/": (422, 422, 422),
-    "POST /gradio_api/call/{api_name}": (422, 422, 422),
-    "POST /gradio_api/call/{api_name}/": (422, 422, 422),
-    "POST /gradio_api/call/v2/{api_name}": (422, 422, 422),
-    "POST /gradio_api/call/v2/{api_name}/": (422, 422, 422),
+    "POST /gradio_api/cancel": (422, 422, 422, 422),
+    "POST /gradio_api/reset": (422, 422, 422, 422),
+    "POST /gradio_api/reset/": (422, 422, 422, 422),
+    "POST /gradio_api/run/{api_name}": (422, 422, 422, 422),
+    "POST /gradio_api/run/{api_name}/": (422, 422, 422, 422),
+    "POST /gradio_api/api/{api_name}": (422, 422, 422, 422),
+    "POST /gradio_api/api/{api_name}/": (422, 422, 422, 422),
+    "POST /gradio_api/call/{api_name}": (422, 422, 422, 422),
+    "POST /gradio_api/call/{api_name}/": (422, 422, 422, 422),
+    "POST /gradio_api/call/v2/{api_name}": (422, 422, 422, 422),
+    "POST /gradio_api/call/v2/{api_name}/": (422, 422, 422, 422),
     "GET /gradio_api/call/{api_name}/{event_id}": SESSION,
     "GET /gradio_api/call/v2/{api_name}/{event_id}": SESSION,
 }
-"""`METHOD path` -> the status for nobody, another person, the owner."""
+"""`METHOD path` -> the status for nobody, another member, the owner, an admin."""
 
 NEVER = (
     "/gradio_api/proxy=",
@@ -135,7 +150,7 @@ NEVER = (
 
 @dataclass(frozen=True)
 class Owned:
-    """What the owner has, to be asked for by all three."""
+    """What the owner has, to be asked for by all four."""
 
     program: httpx.Client
     names: Mapping[str, str]
@@ -154,6 +169,12 @@ def stranger(site: Site) -> Iterator[httpx.Client]:
 
 
 @pytest.fixture
+def overseer(site: Site) -> Iterator[httpx.Client]:
+    with members(site, role=Role.ADMIN) as admin:
+        yield admin
+
+
+@pytest.fixture
 def owned(site: Site, program: httpx.Client, order: Order, ended: Ended) -> Owned:
     job = ended(order()["job_id"])
     ref = program.post("/api/upload", files={"file": ("a.png", png())}).json()["filename"]
@@ -161,11 +182,14 @@ def owned(site: Site, program: httpx.Client, order: Order, ended: Ended) -> Owne
     share = program.post("/api/shares", json={"job_id": job["job_id"]}).json()
     page = program.get("/").text
     asset = page.split("studio-assets/")[1].split("?")[0]
+    with members(site) as another:
+        person = another.get("/api/me").json()["person"]
     return Owned(
         program,
         {
             "{job_id}": job["job_id"],
             "{share_id}": share["id"],
+            "{person}": person,
             "shared/{token}/{name}": f"shared/{share['url'].rpartition('/')[2]}/picture.png",
             "{token}": share["url"].rpartition("/")[2],
             "outputs/zip": f"outputs/zip?of={job['job_id']}",
@@ -206,7 +230,9 @@ def test_every_route_has_a_row_and_every_row_a_route(site: Site) -> None:
     assert set(TABLE) - open_ == set()
 
 
-def test_each_gets_what_the_table_says(site: Site, owned: Owned, stranger: httpx.Client) -> None:
+def test_each_gets_what_the_table_says(
+    site: Site, owned: Owned, stranger: httpx.Client, overseer: httpx.Client
+) -> None:
     wrong = {}
     with httpx.Client(base_url=site.url, timeout=20, trust_env=False) as nobody:
         for row, wanted in TABLE.items():
@@ -214,7 +240,8 @@ def test_each_gets_what_the_table_says(site: Site, owned: Owned, stranger: httpx
             for name, value in owned.names.items():
                 path = path.replace(name, value)
             nobody.cookies.clear()
-            callers, mine = (nobody, stranger, owned.program), owned.names["{job_id}"]
+            mine = owned.names["{job_id}"]
+            callers = (nobody, stranger, owned.program, overseer)
             got = tuple(status(one, method, path, mine) for one in callers)
             if got != wanted:
                 wrong[row] = got
