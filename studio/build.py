@@ -10,7 +10,7 @@ import socket
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from studio.engine.abandoned import Abandoned
@@ -51,9 +51,11 @@ from studio.engine.watcher import Pace
 from studio.engine.webhooks import Delivery, Sender, Webhooks
 from studio.engine.workflow import catalog as catalogs
 from studio.engine.workflow.catalog import Catalog
-from studio.practice import PracticeServer
 from studio.settings import DEFAULT_COMFY, Settings
 from studio.web.schemas import job_view
+
+if TYPE_CHECKING:
+    from studio.practice import PracticeServer
 
 log = logging.getLogger("studio.build")
 
@@ -327,6 +329,8 @@ def _sole_use(database_url: str) -> SoleUse | None:
 
 def _practice(settings: Settings, catalog: Catalog, port: int) -> PracticeServer:
     """Make the stand-in for a studio that no ComfyUI is configured for; it has every model."""
+    from studio.practice import PracticeServer  # 11 MB, which other studios need not have
+
     models: dict[str, list[str]] = {}
     for model in catalog.models.values():
         models.setdefault(model.folder, []).append(model.file)

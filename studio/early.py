@@ -7,8 +7,10 @@ at every import, to write stubs for editors that are there since its first.
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import sys
+import threading
 from collections.abc import Sequence
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
@@ -17,6 +19,9 @@ from typing import Any, Final
 
 STUBS: Final = ("gradio.component_meta", "create_or_modify_pyi")
 """The module that writes stubs, and its function that does."""
+FIRST_TRIM_S: Final = 3.0
+"""How long after a start the memory it needed is handed back; by then the page was asked for."""
+TRIM_EVERY_S: Final = 600.0
 
 
 class _Stubless(SourceFileLoader):
@@ -57,6 +62,19 @@ def settle() -> None:
     gc.collect()
     gc.freeze()
     gc.enable()
+    threading.Thread(target=_give_back, name="studio-memory", daemon=True).start()
+
+
+def _give_back() -> None:
+    """Hand free memory back to the system: glibc keeps what a start or a film once needed."""
+    try:
+        trim = ctypes.CDLL(None).malloc_trim
+    except (OSError, AttributeError, TypeError):
+        return  # another system, another allocator
+    rest, pause_s = threading.Event(), FIRST_TRIM_S
+    while not rest.wait(pause_s):
+        trim(0)
+        pause_s = TRIM_EVERY_S
 
 
 begin()
