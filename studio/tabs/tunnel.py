@@ -114,6 +114,7 @@ class ShareLink:
         self._ended = threading.Event()
         self._link: Link | None = None
         self._problem = ""
+        self._pause_s = 0.0
         self._tunnel: tunneling.Tunnel | None = None
         self._thread = threading.Thread(target=self._run, name="studio-share", daemon=True)
 
@@ -126,6 +127,11 @@ class ShareLink:
     def problem(self) -> str:
         """Give the text key of why there is no link, or nothing."""
         return self._problem
+
+    def why(self, language: str) -> str:
+        """Say why there is no link, or nothing."""
+        problem, pause_s = self._problem, self._pause_s
+        return texts.text(problem, language, s=round(pause_s)) if problem else ""
 
     @property
     def address(self) -> str:
@@ -261,7 +267,7 @@ class ShareLink:
             level = logging.DEBUG if self._problem == why.key else logging.WARNING
             said = texts.text(why.key, self._language, s=round(pause_s))
             log.log(level, "%s (%s)", said, why.details)
-        self._problem = why.key
+        self._problem, self._pause_s = why.key, pause_s
         self._changed.set()
 
     def _close(self) -> None:
