@@ -33,11 +33,12 @@ from studio.web.accounts import AccountRoutes, account_router
 from studio.web.admin import AdminRoutes, admin_router
 from studio.web.gradio_files import GradioFiles
 from studio.web.guards import Guards, Rules
+from studio.web.pages import AccountPages
 from studio.web.proxies import networks
 from studio.web.rest import Rest, router
 from studio.web.shared import ShareRoutes, share_router
 from studio.web.site import site
-from studio.web.visitors import Mode, Visitors
+from studio.web.visitors import LOCAL_PERSON, Mode, Visitors
 
 ASSETS: Final = Path(__file__).parent / "assets"
 MB: Final = 1_000_000
@@ -55,6 +56,13 @@ _SCRIPT_WORDS: Final = {
     "next": "page.view.next",
     "download": "page.download",
     "fault": "page.error.title",
+    "ended": "account.ended",
+    "ended_hint": "account.ended_hint",
+    "again": "account.again",
+    "as_guest": "account.as_guest",
+    "other": "account.other",
+    "other_hint": "account.other_hint",
+    "reload": "account.reload",
     "share_title": "page.share.title",
     "share_making": "page.share.making",
     "share_until": "shared.until",
@@ -66,7 +74,7 @@ _SCRIPT_WORDS: Final = {
     "share_stopped": "page.share.stopped",
 }
 _TICK: Final = """
-const tick = () => { if (!document.hidden) trigger('tick'); };
+const tick = () => { if (!document.hidden && !window.studio.away) trigger('tick'); };
 window.studio.tick = tick;
 setInterval(tick, 5000);
 document.addEventListener('visibilitychange', tick);
@@ -181,6 +189,13 @@ class StudioBlocks(gr.Blocks):
             parts.guests,
             shares=parts.shares,
             oversight=parts.oversight,
+            account=AccountPages(
+                parts.people,
+                parts.desk,
+                self._visitors.mode,
+                language=parts.settings.studio_language,
+                framed=bool(os.environ.get("SPACE_ID")),
+            ),
             start=self._start,
             stop=self._stop,
             look=look(),
@@ -297,7 +312,7 @@ class Page:
     def draw(self) -> None:
         """Draw head, banner and tabs into the open Blocks, and join the events."""
         self._head = gr.HTML(
-            head.head(None, "", texts.DEFAULT, mark=_MARK),
+            head.head(None, None, texts.DEFAULT, mark=_MARK),
             elem_id="studio-head",
             js_on_load=_TICK,
             apply_default_css=False,
@@ -403,12 +418,23 @@ class Page:
 
     async def _house(self, asker: Asker) -> list[Any]:
         house = await asyncio.to_thread(self._standing)
+        who = await asyncio.to_thread(self._who, asker)
         lacks = await asyncio.to_thread(self._lacking)
         return [
-            head.head(house, asker.person, asker.language, mark=_MARK),
+            head.head(house, who, asker.language, mark=_MARK),
             head.banner(house, asker.language),
             f"{_mark_of(house.servers)} {lacks}",
         ]
+
+    def _who(self, asker: Asker) -> head.Who:
+        person = asker.person
+        if person == LOCAL_PERSON:
+            return head.Who(person, "local")
+        guests = Mode(self._parts.settings.studio_accounts) is Mode.GUESTS
+        account = self._parts.people.account(person)
+        if account is None:
+            return head.Who(person, "guest", guests=guests)
+        return head.Who(person, str(account.role), account.name, guests=guests)
 
     def _standing(self) -> head.House:
         return head.House(tuple(self._desk.servers()), self._desk.waiting())

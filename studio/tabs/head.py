@@ -38,13 +38,31 @@ class House:
         return tuple(server for server in self.servers if not server.online and not server.practice)
 
 
-def head(house: House | None, person: str, language: str, *, mark: str) -> str:
+@dataclass(frozen=True, slots=True)
+class Who:
+    """Whose page it is. `kind` is local, guest, member or admin; `name` is an account's.
+
+    `guests`: who logs out may go on as a guest.
+    """
+
+    person: str
+    kind: str
+    name: str = ""
+    guests: bool = True
+
+    @property
+    def alone(self) -> bool:
+        """Tell whether this studio has one person and no accounts."""
+        return self.kind == "local"
+
+
+def head(house: House | None, who: Who | None, language: str, *, mark: str) -> str:
     """Draw name and mark; at the right servers, queue, language and person."""
     pills = _servers(house, language) + _queue(house, language) if house is not None else ""
     return (
         f'<header class="studio-head"><div class="studio-brand"><img src="{attribute(mark)}" alt=""'
         ' width="28" height="28"><h1>ComfyUI Studio</h1></div><div class="studio-pills">'
-        f"{pills}{_languages(language)}{_person(person, language)}</div></header>"
+        f"{pills}{_languages(language)}{_person(who, language)}</div></header>"
     )
 
 
@@ -91,16 +109,33 @@ def _languages(language: str) -> str:
     )
 
 
-def _person(person: str, language: str) -> str:
-    guest = texts.text("page.guest", language)
-    code = person.rpartition("-")[2][:4].upper()
-    title = attribute(texts.text("page.guest_hint", language))
+def _person(who: Who | None, language: str) -> str:
+    """Draw the way to one's account, and for a guest the way in. The script reads who it is."""
+    if who is None or who.alone:
+        return ""
+    guest = who.kind == "guest"
+    code = who.person.rpartition("-")[2][:4].upper()
+    name = f"{texts.text('page.guest', language)} {code}" if guest else who.name
+    hint = texts.text("page.guest_hint" if guest else "account.title", language)
+    title = attribute(hint if guest else f"{name}: {hint}")
+    kind = texts.text("account.role_admin", language) if who.kind == "admin" else ""
     return (
-        f'<span class="studio-pill studio-person" title="{title}">'
+        f'<a class="studio-pill studio-person" href="account" title="{title}"'
+        f' aria-label="{attribute(f"{name} {kind}".strip())}"'
+        f' data-person="{attribute(who.person)}" data-kind="{attribute(who.kind)}"'
+        f' data-name="{attribute(name)}"{" data-guests" if who.guests else ""}>'
         '<svg viewBox="0 0 16 16" aria-hidden="true"><circle cx="8" cy="5.5" r="2.8"/>'
         '<path d="M2.8 14c.6-3 2.6-4.4 5.2-4.4s4.6 1.4 5.2 4.4"/></svg>'
-        f'<span class="studio-wide">{html.escape(guest)} {html.escape(code)}</span></span>'
+        f'<span class="studio-wide studio-name">{html.escape(name)}</span>'
+        + (f'<em class="studio-wide">{html.escape(kind)}</em>' if kind else "")
+        + "</a>"
+        + (_way_in(language) if guest else "")
     )
+
+
+def _way_in(language: str) -> str:
+    words = html.escape(texts.text("account.login", language))
+    return f'<a class="studio-pill studio-wide" href="account/login">{words}</a>'
 
 
 def banner(house: House, language: str) -> str:

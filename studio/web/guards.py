@@ -15,7 +15,7 @@ import logging
 from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass
 from typing import Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import anyio.to_thread
 from starlette.datastructures import Headers, MutableHeaders
@@ -108,6 +108,11 @@ _SPACE: Final = {
 _SPACE_FRAMES: Final = " https://huggingface.co https://*.huggingface.co https://*.hf.space"
 
 
+def frame_ancestors(space: bool) -> str:
+    """Say which sites may show us in a frame. `space`: Hugging Face, too."""
+    return "frame-ancestors 'self'" + (_SPACE_FRAMES if space else "")
+
+
 @dataclass(frozen=True, slots=True)
 class Rules:
     """What the settings say. `space`: shown in Hugging Face's frame.
@@ -125,7 +130,7 @@ class Rules:
 
     def policy(self, *, page: bool) -> str:
         """Write the Content-Security-Policy of a page, or of anything else."""
-        frames = "frame-ancestors 'self'" + (_SPACE_FRAMES if self.space else "")
+        frames = frame_ancestors(self.space)
         if not page:
             return frames
         more = _SPACE if self.space else {}
@@ -167,8 +172,8 @@ class Guards:
             visitor = await self._visitors.receive(scope)
             if self._must_log_in(visit, visitor):
                 if not visit.opens_a_page:
-                    raise StudioError("login_needed")
-                await RedirectResponse(visit.way_to(LOGIN_PAGE), 303)(scope, receive, visit.send)
+                    raise StudioError("login_ended" if visitor.ended else "login_needed")
+                await RedirectResponse(visit.way_in, 303)(scope, receive, visit.send)
                 return
             await self._admit(visit, visitor)
             await self._app(scope, visit.receive, visit.send)
@@ -187,6 +192,9 @@ class Guards:
 
     async def _admit(self, visit: Visit, visitor: Visitor) -> None:
         """Let a request in, or raise why not."""
+        if visitor.ended and visit.method not in _SAFE and visit.path.startswith(GRADIO):
+            # A page that is open still: what it orders would be of a guest whom nobody knows.
+            raise StudioError("login_ended")
         if not visitor.by_token:
             visit.refuse_other_sites()
         if not visitor.writes and visit.method not in _SAFE:
@@ -275,6 +283,13 @@ class Visit:
     def way_to(self, path: str) -> str:
         """Write the way from the asked address to a path of ours, whatever stands before both."""
         return "../" * (self.path.count("/") - 1) + path.removeprefix("/")
+
+    @property
+    def way_in(self) -> str:
+        """Write the way to the login, which goes on to what was asked for."""
+        query = self.scope.get("query_string", b"").decode("latin-1")
+        asked = quote(self.path + (f"?{query}" if query else ""), safe="/")
+        return self.way_to(LOGIN_PAGE) + (f"?next={asked}" if asked != "/" else "")
 
     def refuse_other_sites(self) -> None:
         """Raise `cross_site` for what another site's page sends."""

@@ -16,9 +16,11 @@ from studio.engine.accounts import Guests
 from studio.engine.desk import Desk
 from studio.engine.oversight import Oversight
 from studio.engine.shares import Shares
+from studio.web import pages
 from studio.web.docs import Docs
 from studio.web.identity import Identity
 from studio.web.language import Language
+from studio.web.pages import AccountPages
 from studio.web.routes import Assets, Files, routes
 from studio.web.shared import SharedPages, shared_routes
 from studio.web.vitals import vital_routes
@@ -32,6 +34,7 @@ def site(
     *,
     shares: Shares,
     oversight: Oversight,
+    account: AccountPages,
     start: Callable[[], None],
     stop: Callable[[], None],
     look: Mapping[str, tuple[str, str]],
@@ -54,13 +57,14 @@ def site(
         finally:
             await anyio.to_thread.run_sync(stop)
 
-    assets = Assets(look, pictures)
+    assets = Assets({**look, **pages.look()}, pictures)
     return {
         "lifespan": lifespan,
         "routes": [
             *routes(Files(desk, guests, oversight), assets),
             *vital_routes(desk),
             *shared_routes(SharedPages(shares, language)),
+            *account.routes(assets),
             *Docs(rest, language).pages(),
             *rest.routes,
         ],

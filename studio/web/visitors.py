@@ -56,13 +56,17 @@ class By(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Visitor:
-    """Who asks. `person` is None for nobody; `session` is the secret of the login that shows it."""
+    """Who asks. `person` is None for nobody; `session` is the secret of the login that shows it.
+
+    `ended`: nobody now, but the cookie or token was somebody's.
+    """
 
     person: str | None = None
     account: Account | None = None
     by: By = By.NOTHING
     writes: bool = True
     session: str = ""
+    ended: bool = False
 
     @property
     def by_token(self) -> bool:
@@ -122,14 +126,16 @@ class Visitors:
             )
             if account is not None:
                 return Visitor(account.person, account, By.SESSION, session=session)
-        return await self._of_guest(self._guests.read(request.cookies.get(COOKIE)), By.COOKIE)
+        guest = self._guests.read(request.cookies.get(COOKIE))
+        visitor = await self._of_guest(guest, By.COOKIE)
+        return Visitor(ended=True) if session and not visitor.person else visitor
 
     async def _of_token(self, token: str) -> Visitor:
         if token.startswith(TOKEN_MARK):
             return await self._of_guest(self._guests.read_token(token), By.GUEST_TOKEN)
         found = await anyio.to_thread.run_sync(self._people.of_token, token, limiter=self._threads)
         if found is None:
-            return Visitor()
+            return Visitor(ended=True)
         account, known = found
         return Visitor(account.person, account, By.TOKEN, writes=known.writes)
 
@@ -141,7 +147,7 @@ class Visitors:
                 self._people.was_guest, person, limiter=self._threads
             )
             if left:
-                return Visitor()
+                return Visitor(ended=True)
             if len(self._known_guests) >= _GUESTS_KEPT:
                 self._known_guests.clear()
             self._known_guests[person] = time.monotonic() + _GUEST_FOR_S

@@ -75,6 +75,24 @@ def test_a_picture_can_be_uploaded_on_the_page(ann: Person, tmp_path: Path) -> N
     assert picture.evaluate("image => image.decode().then(() => image.naturalWidth)") == 64
 
 
+def test_an_account_is_made_and_opened_below_the_path(ann: Person, site: Site) -> None:
+    page = ann.page
+    page.locator("a.studio-person").click()
+    page.get_by_role("link", name="Make an account").click()
+    page.locator("#register-email").fill("below@example.com")
+    page.locator("#register-password").fill("correct horse battery")
+    page.keyboard.press("Enter")
+
+    expect(page.locator("a.studio-person")).to_have_text("below")
+    assert page.url == f"{site.url}/"
+    page.locator("a.studio-person").click()
+    expect(page).to_have_url(f"{site.url}/account")
+    (cookie,) = [c for c in page.context.cookies() if c["name"] == "studio_session"]
+    assert cookie["secure"]
+    page.get_by_role("button", name="Log out").click()
+    expect(page).to_have_url(f"{site.url}/account/login?said=out")
+
+
 def test_a_program_orders_follows_and_downloads(site: Site) -> None:
     file = BytesIO()
     Image.new("RGB", (64, 64), "blue").save(file, "PNG")

@@ -71,7 +71,7 @@ def test_the_queue_counts_our_waiting_jobs_and_the_servers_own() -> None:
     [((server(),), "online"), ((AWAY,), "offline"), ((PRACTICE,), "practice")],
 )
 def test_the_head_tells_how_the_servers_are(servers: tuple[ServerView, ...], state: str) -> None:
-    markup = head.head(House(servers, 0), "g-12ab", "en", mark="mark.svg")
+    markup = head.head(House(servers, 0), head.Who("g-12ab", "guest"), "en", mark="mark.svg")
 
     assert f'data-state="{state}"' in markup
     assert "Guest 12AB" in markup
@@ -79,10 +79,14 @@ def test_the_head_tells_how_the_servers_are(servers: tuple[ServerView, ...], sta
 
 @pytest.mark.parametrize(("language", "other"), [("en", "zh-TW"), ("zh-TW", "en")])
 def test_the_other_language_is_one_press_away(language: str, other: str) -> None:
-    assert f'data-language="{other}"' in head.head(None, "g-1", language, mark="mark.svg")
+    assert f'data-language="{other}"' in head.head(
+        None, head.Who("g-1", "guest"), language, mark="mark.svg"
+    )
 
 
 def test_a_servers_name_is_never_markup() -> None:
     house = House((server("<b>x</b>", online=False),), 0)
 
-    assert "<b>x" not in head.head(house, "g-1", "en", mark="m") + head.banner(house, "en")
+    assert "<b>x" not in head.head(house, head.Who("g-1", "guest"), "en", mark="m") + head.banner(
+        house, "en"
+    )

@@ -8,7 +8,8 @@
   const cookie = (document.cookie.match(/(?:^|; )studio_lang=([^;]*)/) || [])[1] || "";
   const asked = new URLSearchParams(location.search).get("lang") || "";
   const browser = (navigator.languages || [navigator.language]).map(ours).find(Boolean);
-  const language = ours(asked) || ours(cookie) || ours(kept()) || browser || window.studioDefault;
+  const language = ours(asked) || ours(cookie) || ours(kept()) || browser ||
+    window.studioDefault || document.documentElement.lang;
   const keep = (tag) => {
     try { localStorage.setItem("studio_lang", tag); } catch { /* storage is off: the cookie is enough */ }
     const framed = window.top !== window.self && location.protocol === "https:";
