@@ -25,7 +25,8 @@ demo.launch(server_port=int(os.environ["STUDIO_PORT"]), quiet=True)
 ROUNDS = 3
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Find a free loopback port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -39,7 +40,7 @@ def _memory_mb(pid: int) -> float:
 
 def _run(command: list[str], folder: str) -> tuple[float, float]:
     """Give seconds to the first page, and MB of memory a little later."""
-    port = _free_port()
+    port = free_port()
     environment = os.environ | {
         "STUDIO_PORT": str(port),
         "DATA_DIR": f"{folder}/data",
