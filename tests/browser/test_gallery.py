@@ -244,22 +244,6 @@ class Finger:
         self._glass.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
 
 
-def test_what_goes_wrong_is_told_over_the_large_view(gallery: Person) -> None:
-    page, desk = gallery.page, gallery.site.studio.desk
-    pieces(gallery).first.get_by_role("button").click()
-    favour = large(gallery).get_by_role("button", name="Favourite")
-    expect(favour).to_be_visible()
-    desk.delete(gallery.who, [desk.recent(gallery.who).jobs[0].job_id])
-
-    favour.click()
-
-    toast = page.locator(".toast-body")
-    expect(toast).to_be_visible()
-    toast.click(trial=True)  # nothing lies over it
-    page.keyboard.press("Escape")
-    expect(toast).to_be_visible()
-
-
 def test_the_tabs_hear_of_what_is_deleted_and_brought_back(gallery: Person) -> None:
     strip = gallery.part("recent").locator(".studio-thumb")
     gallery.reload()

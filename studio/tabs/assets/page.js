@@ -261,23 +261,6 @@
     } catch { return held; }
   };
 
-  // --- toasts over a dialog ---------------------------------------------------------------------
-  // An open dialog is above everything, Gradio's toasts too: they are shown in it while it is open.
-  let home = null;
-  const lift = () => {
-    const dialog = [...document.querySelectorAll("dialog[open]")].pop();
-    const toasts = dialog && document.querySelector(".toast-wrap");
-    if (!toasts || dialog.contains(toasts)) return;
-    home = { toasts, at: toasts.parentElement };
-    dialog.append(toasts);
-  };
-  document.addEventListener("close", () => {
-    if (home && home.at.isConnected) home.at.append(home.toasts);
-    home = null;
-  }, true);
-  new MutationObserver((seen) => { if (seen.some((one) => one.addedNodes.length)) lift(); })
-    .observe(document.documentElement, { childList: true, subtree: true });
-
   // On a phone the strip of tabs scrolls: the open one is in sight, however it was opened.
   new MutationObserver((seen) => {
     const open = seen.map((one) => one.target).find((one) => one.getAttribute("aria-selected") === "true" && one.offsetParent && one.closest("#studio-tabs"));
