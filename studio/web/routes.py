@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from functools import wraps
 from pathlib import Path
 from typing import Final
+from urllib.parse import parse_qsl
 
 import anyio.to_thread
 from starlette.requests import Request
@@ -103,9 +104,12 @@ class Files:
 
     @_told
     async def zip(self, request: Request) -> Response:
-        """Send results as one ZIP: `?of=JOB` takes all files of a job, `?of=JOB/NAME` one."""
+        """Send results as one ZIP: `of=JOB` takes all files of a job, `of=JOB/NAME` one.
+
+        By GET in the address or, since that has no room for hundreds, by the POST of a form.
+        """
         person = person_of(request.cookies, self._guests)
-        picks = [_pick(text) for text in request.query_params.getlist("of")]
+        picks = [_pick(text) for text in await _picked(request)]
         if person is None or not picks:
             raise StudioError("file_unknown", file="zip")
         pieces = await anyio.to_thread.run_sync(self._desk.zip, person, picks)
@@ -155,6 +159,13 @@ class Files:
             return person
         request.state.once = True
         return owner
+
+
+async def _picked(request: Request) -> list[str]:
+    """Read which results are meant, from the address and from the fields of a form."""
+    fields = parse_qsl((await request.body()).decode("utf-8", "replace"))
+    form = [value for name, value in fields if name == "of"]
+    return request.query_params.getlist("of") + form
 
 
 def _pick(text: str) -> tuple[str, str | None]:
@@ -225,7 +236,7 @@ class Assets:
 def routes(files: Files, assets: Assets) -> list[Route]:
     """List every route of ours."""
     return [
-        Route("/outputs/zip", files.zip, methods=["GET"]),
+        Route("/outputs/zip", files.zip, methods=["GET", "POST"]),
         Route("/play/{job_id}/{name}", files.play, methods=["GET"]),
         Route("/outputs/{job_id}/{name}", files.output, methods=["GET"]),
         Route("/thumbnails/{job_id}/{name}", files.thumbnail, methods=["GET"]),

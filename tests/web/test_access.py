@@ -34,6 +34,7 @@ TABLE: Mapping[str, tuple[int, ...]] = {
     "GET /": OPEN,
     "GET /outputs/{job_id}/{name}": OWN,
     "GET /outputs/zip": OWN,
+    "POST /outputs/zip": OWN,
     "GET /thumbnails/{job_id}/{name}": OWN,
     "GET /play/{job_id}/{name}": OWN,
     "GET /inputs/{ref}": OWN,
