@@ -470,6 +470,10 @@ class Desk:
         """Tell which processes run jobs, those that answer first; each tells every 10 s."""
         return self._servers.workers()
 
+    def deserted(self) -> bool:
+        """Tell whether no process is there to run a job."""
+        return self._servers.nobody_works
+
     def servers(self) -> Sequence[ServerView]:
         """Tell how the ComfyUI servers are."""
         return [

@@ -25,6 +25,7 @@ log = logging.getLogger("studio.servers")
 KEEP_S: Final = 2.0
 """How long what the workers tell is believed without asking again."""
 
+_AGAIN_S: Final = 0.2
 _VERDICTS: Final = 10_000
 
 
@@ -145,13 +146,18 @@ class Servers:
 
     def _look(self) -> _Told:
         with self._lock:
-            if self._clock() - self._read_at >= self._keep_s:
+            age_s = self._clock() - self._read_at
+            if age_s >= self._keep_s or (age_s >= _AGAIN_S and self._untold()):
                 try:
                     self._told = self._read()
                 except StudioError as error:
                     log.warning("what the workers tell is not known now: %s", error)
                 self._read_at = self._clock()
             return self._told
+
+    def _untold(self) -> bool:
+        """Tell whether this process, which runs jobs, has not told of itself yet: it just began."""
+        return self._own is not None and all(one.name != self._me for one in self._told.workers)
 
     def _read(self) -> _Told:
         workers = tuple(self._roster.workers())

@@ -437,7 +437,9 @@ class Page:
         return head.Who(person, str(account.role), account.name, guests=guests)
 
     def _standing(self) -> head.House:
-        return head.House(tuple(self._desk.servers()), self._desk.waiting())
+        desk = self._desk
+        servers, workers = tuple(desk.servers()), tuple(desk.workers())
+        return head.House(servers, desk.waiting(), workers, desk.deserted())
 
     def _lacking(self) -> str:
         """Write what the servers lack in short, so that a change is noticed."""

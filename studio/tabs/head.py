@@ -8,15 +8,21 @@ from dataclasses import dataclass
 
 from studio import texts
 from studio.engine.desk import ServerView
+from studio.engine.roster import Worker
 from studio.tabs.result import attribute
 
 
 @dataclass(frozen=True, slots=True)
 class House:
-    """How the house stands, as everybody may see it. `waiting`: jobs of all persons."""
+    """How the house stands, as everybody may see it. `waiting`: jobs of all persons.
+
+    `deserted`: no process is there that would run a job.
+    """
 
     servers: tuple[ServerView, ...]
     waiting: int
+    workers: tuple[Worker, ...] = ()
+    deserted: bool = False
 
     @property
     def online(self) -> int:
@@ -29,6 +35,11 @@ class House:
         return any(server.practice and server.online for server in self.servers) and not any(
             server.online and not server.practice for server in self.servers
         )
+
+    @property
+    def working(self) -> int:
+        """Count the worker processes that answer."""
+        return sum(1 for worker in self.workers if worker.online)
 
     @property
     def away(self) -> tuple[ServerView, ...]:
@@ -58,12 +69,16 @@ class Who:
 
 def head(house: House | None, who: Who | None, language: str, *, mark: str) -> str:
     """Draw name and mark; at the right servers, queue, language and person."""
-    pills = _servers(house, language) + _queue(house, language) if house is not None else ""
+    pills = _of_house(house, language) if house is not None else ""
     return (
         f'<header class="studio-head"><div class="studio-brand"><img src="{attribute(mark)}" alt=""'
         ' width="28" height="28"><h1>ComfyUI Studio</h1></div><div class="studio-pills">'
         f"{pills}{_languages(language)}{_person(who, language)}</div></header>"
     )
+
+
+def _of_house(house: House, language: str) -> str:
+    return _servers(house, language) + _workers(house, language) + _queue(house, language)
 
 
 def _servers(house: House, language: str) -> str:
@@ -88,6 +103,20 @@ def _standing(server: ServerView, language: str) -> str:
 def queue_length(house: House) -> int:
     """Count what is ahead: our waiting jobs and what lies in the servers' own queues."""
     return house.waiting + sum(server.queue_length for server in house.servers if server.online)
+
+
+def _workers(house: House, language: str) -> str:
+    words = texts.text("page.workers", language)
+    there = [one for one in house.workers if one.online]
+    busy = ", ".join(f"{one.running}/{one.places}" for one in there)
+    title = attribute(f"{words}: {busy or 0}")
+    state = ' data-state="offline"' if house.deserted else ""
+    return (
+        f'<span class="studio-pill studio-workers" title="{title}"{state}>'
+        '<svg viewBox="0 0 16 16" aria-hidden="true"><path d="M3 5h10v7H3zM6 5V3h4v2M3 8h10"/>'
+        f'</svg><span class="studio-wide">{html.escape(words)}</span>'
+        f"<b>{house.working}</b></span>"
+    )
 
 
 def _queue(house: House, language: str) -> str:
@@ -142,6 +171,9 @@ def banner(house: House, language: str) -> str:
     """Say what nobody may overlook: practice mode, or a server that is away. Else nothing."""
     if house.practice:
         return _practice(language)
+    if house.deserted:
+        words = html.escape(texts.text("page.no_worker", language))
+        return f'<div class="studio-banner studio-banner-away" role="alert"><p>{words}</p></div>'
     if house.away:
         rows = "".join(f"<p>{html.escape(_why(server, language))}</p>" for server in house.away)
         return f'<div class="studio-banner studio-banner-away" role="alert">{rows}</div>'

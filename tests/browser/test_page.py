@@ -89,6 +89,29 @@ def test_the_head_speaks_of_the_house(ann: Person) -> None:
     expect(head).to_contain_text("Guest")
 
 
+def test_the_head_is_renewed_each_five_seconds_and_not_while_the_page_is_hidden(
+    site: Site, open_browser: OpenBrowser
+) -> None:
+    """The page's clock is moved on by hand; each renewal is one request."""
+    page = open_browser().new_page()
+    page.clock.install()
+    Person(site, page)
+    expect(page.locator(".studio-workers b")).to_have_text("1")
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    renewed = lambda: [url for url in asked if url.endswith("/run/predict")]  # noqa: E731
+
+    with page.expect_request("**/run/predict"):
+        page.clock.run_for(5_000)
+    page.evaluate("Object.defineProperty(document, 'hidden', {configurable: true, value: true})")
+    before = len(renewed())
+    page.clock.run_for(60_000)
+    assert len(renewed()) == before
+    page.evaluate("Object.defineProperty(document, 'hidden', {configurable: true, value: false})")
+    with page.expect_request("**/run/predict"):
+        page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+
+
 def test_nothing_is_fetched_from_elsewhere(ann: Person) -> None:
     ann.order()
     ann.sees_result()
@@ -126,6 +149,12 @@ def test_on_a_phone_the_head_is_one_line(phone: Person) -> None:
     assert box["height"] <= 56
     boxes = [pill.bounding_box() for pill in phone.page.locator(".studio-pill").all()]
     assert all(box is not None and box["x"] + box["width"] <= 390 for box in boxes)
+    name = phone.page.locator(".studio-brand h1")
+    assert name.evaluate("e => e.scrollWidth <= e.clientWidth"), "the name is cut"
+    end = name.bounding_box()
+    assert end is not None
+    assert boxes[0] is not None
+    assert end["x"] + end["width"] <= boxes[0]["x"]
 
 
 def test_generate_on_a_phone_shows_what_happens(phone: Person) -> None:

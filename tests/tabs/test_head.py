@@ -6,6 +6,7 @@ import pytest
 
 from studio import texts
 from studio.engine.desk import ServerView
+from studio.engine.roster import Worker
 from studio.tabs import head
 from studio.tabs.head import House
 
@@ -45,6 +46,27 @@ def test_a_real_server_ends_practice_mode() -> None:
 
     assert not house.practice
     assert "hidden" in head.banner(house, "en")
+
+
+def worker(name: str, *, online: bool = True) -> Worker:
+    return Worker(name, "host", 1, 0, 0, 2, 1, (), online)
+
+
+@pytest.mark.parametrize("language", texts.LANGUAGES)
+def test_the_workers_that_answer_are_counted(language: str) -> None:
+    house = House((server(),), 0, (worker("a"), worker("b"), worker("c", online=False)))
+
+    markup = head.head(house, "g-12ab", language, mark="mark.svg")
+
+    assert f"{texts.text('page.workers', language)}</span><b>2</b>" in markup
+    assert "1/2, 1/2" in markup
+
+
+@pytest.mark.parametrize("language", texts.LANGUAGES)
+def test_a_house_without_a_worker_says_so(language: str) -> None:
+    banner = head.banner(House((), 0, (), deserted=True), language)
+
+    assert texts.text("page.no_worker", language) in banner
 
 
 def test_a_server_that_is_away_is_named_with_its_reason() -> None:
