@@ -434,7 +434,18 @@ class Page:
         account = self._parts.people.account(person)
         if account is None:
             return head.Who(person, "guest", guests=guests)
-        return head.Who(person, str(account.role), account.name, guests=guests)
+        public = self._public(asker.language) if account.admin else None
+        return head.Who(person, str(account.role), account.name, guests=guests, public=public)
+
+    def _public(self, language: str) -> head.Public | None:
+        """Tell an admin of the public link, where one is wanted."""
+        shared = self._demo.link
+        if shared is None:
+            return None
+        if (link := shared.link) is not None:
+            return head.Public(link.url, f"{link.ends_at.astimezone():%Y-%m-%d %H:%M}")
+        problem = shared.why(language)
+        return head.Public(problem=problem) if problem else None
 
     def _standing(self) -> head.House:
         desk = self._desk

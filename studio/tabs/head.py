@@ -50,16 +50,26 @@ class House:
 
 
 @dataclass(frozen=True, slots=True)
+class Public:
+    """How the public share link stands, for who may know; `problem` says why there is none."""
+
+    url: str = ""
+    until: str = ""
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Who:
     """Whose page it is. `kind` is local, guest, member or admin; `name` is an account's.
 
-    `guests`: who logs out may go on as a guest.
+    `guests`: who logs out may go on as a guest. `public`: the share link, of an admin's page.
     """
 
     person: str
     kind: str
     name: str = ""
     guests: bool = True
+    public: Public | None = None
 
     @property
     def alone(self) -> bool:
@@ -70,6 +80,7 @@ class Who:
 def head(house: House | None, who: Who | None, language: str, *, mark: str) -> str:
     """Draw name and mark; at the right servers, queue, language and person."""
     pills = _of_house(house, language) if house is not None else ""
+    pills += _public(who.public, language) if who is not None and who.public else ""
     return (
         f'<header class="studio-head"><div class="studio-brand"><img src="{attribute(mark)}" alt=""'
         ' width="28" height="28"><h1>ComfyUI Studio</h1></div><div class="studio-pills">'
@@ -125,6 +136,24 @@ def _queue(house: House, language: str) -> str:
         f'<span class="studio-pill" title="{attribute(words)}">'
         '<svg viewBox="0 0 16 16" aria-hidden="true"><path d="M2 4h12M2 8h12M2 12h8"/></svg>'
         f'<span class="studio-wide">{html.escape(words)}</span><b>{queue_length(house)}</b></span>'
+    )
+
+
+def _public(link: Public, language: str) -> str:
+    """Draw the way to the public link, or why there is none."""
+    key = "page.link" if link.url else "page.link_none"
+    words = f'<span class="studio-wide">{html.escape(texts.text(key, language))}</span>'
+    icon = (
+        '<svg viewBox="0 0 16 16" aria-hidden="true"><path d="M6.5 9.5l3-3M7 4.5l1-1a3 3 0 0 1 4.5'
+        ' 4.5l-1 1M9 11.5l-1 1A3 3 0 0 1 3.5 8l1-1"/></svg>'
+    )
+    if not link.url:
+        why = f'data-state="offline" title="{attribute(link.problem)}"'
+        return f'<span class="studio-pill" {why}>{icon}{words}</span>'
+    title = attribute(texts.text("page.link_until", language, day=link.until))
+    return (
+        f'<a class="studio-pill" href="{attribute(link.url)}" target="_blank" rel="noopener"'
+        f' title="{title}" aria-label="{title}">{icon}{words}</a>'
     )
 
 

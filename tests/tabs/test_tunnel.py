@@ -15,13 +15,16 @@ import pytest
 from gradio import networking, tunneling
 
 from studio.build import build
+from studio.engine.people import Role
 from studio.errors import StudioError
 from studio.practice import PracticeServer
 from studio.settings import PROJECT, load
 from studio.tabs import make_demo
+from studio.tabs.app import Page
+from studio.tabs.asking import Asker
 from studio.tabs.tunnel import Pace, ShareLink, share_refusal
 from tests.tabs.frpc import program
-from tests.tabs.site import MODELS, free_port, served
+from tests.tabs.site import MODELS, Site, free_port, served
 
 QUICK = Pace(open_s=5.0, life_s=3600.0, pause_s=0.05, pause_at_most_s=0.2)
 
@@ -201,6 +204,13 @@ def test_stopping_before_the_page_is_served_opens_nothing(use: Use) -> None:
 # --- with the page -------------------------------------------------------------------------------
 
 
+def shown_to(site: Site, person: str) -> str:
+    """Give the page's head as one person sees it."""
+    handlers = (getattr(block.fn, "__self__", None) for block in site.demo.fns.values())
+    page = next(one for one in handlers if isinstance(one, Page))
+    return str(asyncio.run(page._house(Asker(person, "en", "")))[0])
+
+
 @pytest.fixture(scope="module")
 def practice() -> Iterator[PracticeServer]:
     with PracticeServer(pace_s=0.01, models=MODELS) as server:
@@ -223,6 +233,12 @@ def test_the_page_is_reached_by_the_link_and_knows_who_comes(
             config = through.get("/config", timeout=20).json()
             health = here.get("/api/health").text
 
+            ann = site.studio.people.add("ann@example.com", "a good long one", role=Role.ADMIN)
+            ben = site.studio.people.add("ben@example.com", "a good long one", role=Role.MEMBER)
+            told = [shown_to(site, who) for who in (ann.person, ben.person, "g-cleo")]
+
+        assert link.address in told[0]
+        assert all(link.address not in head for head in told[1:])
         assert page.status_code == 200
         assert "secure" in page.headers["set-cookie"].lower()
         assert config["root"] == link.address
