@@ -78,8 +78,11 @@ def clip(kind: Kind, words: Mapping[str, str], **kwargs: Any) -> gr.HTML:
 
 
 def _facts(maximum: int, help_words: Mapping[str, str], draws: str, over: str) -> str:
+    only = {"add": "page.pictures.add_one"} if maximum == 1 else {}
     words = {
-        language: {word: texts.text(f"page.pictures.{word}", language) for word in _WORDS}
+        language: {
+            word: texts.text(only.get(word, f"page.pictures.{word}"), language) for word in _WORDS
+        }
         | (_painting(draws, language) if draws else {})
         for language in texts.LANGUAGES
     }
