@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bench.row import Row
 
-ALL = ("tax", "gap", "accept", "lag", "start", "history")
+ALL = ("tax", "gap", "cancel", "accept", "lag", "start", "history")
 RESULTS = Path(__file__).parent / "RESULTS.md"
 
 

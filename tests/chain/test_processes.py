@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -133,11 +132,9 @@ def test_what_two_workers_do_is_seen_and_stopped_from_the_web_process(
     practice.faults.hold("sampler", step=2)  # held, it still hears of an interrupt
     long = web.order(steps=12, seed="3")
     web.follow(long, until=lambda news: news.step >= 2, timeout_s=PATIENCE_S)
-    asked = time.monotonic()
     web.studio.desk.cancel(ANN, long.job_id)
-    assert web.ended(long).state is State.CANCELLED
-    took = time.monotonic() - asked
-    assert took < 3.0, took  # about 0.1 s; a busy machine is not what is measured here
+    assert web.ended(long).state is State.CANCELLED  # while it is held: how soon is the bench's
+    assert practice.worker.queue.remaining() == 0
 
 
 def test_a_killed_workers_prompt_is_followed_by_another_and_a_stopped_ones_left_to_the_next(

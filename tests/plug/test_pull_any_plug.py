@@ -35,6 +35,7 @@ COMFIES = 3 if LONG else 2
 WORKERS = 3 if LONG else 2
 AWAY_S = 20.0 if LONG else 4.0
 END_S = 600.0 if LONG else 100.0
+START_S = 150.0 if LONG else 60.0
 
 pytestmark = pytest.mark.timeout(1500 if LONG else 240)
 
@@ -205,7 +206,7 @@ def kill_a_worker(house: House, rng: random.Random) -> None:
 def stop_a_worker(house: House, rng: random.Random) -> None:
     """SIGTERM: it finishes or hands over within its grace time, and says so by its exit."""
     worker = rng.choice(house.workers)
-    wait_until(worker.is_ready, 60, lambda: tails(house))
+    wait_until(worker.is_ready, START_S, lambda: tails(house))
     worker.send(signal.SIGTERM)
     assert worker.process is not None
     assert worker.process.wait(timeout=30) == 0
@@ -262,7 +263,7 @@ def test_every_accepted_job_ends_once_whatever_is_pulled(house: House, home: Hom
     rng = random.Random(SEED)  # noqa: S311  a seed to repeat a run by
     plugs = plugs_of(home) * ROUNDS
     rng.shuffle(plugs)
-    wait_until(lambda: len(house.posted) >= 3, 60, lambda: tails(house))
+    wait_until(lambda: len(house.posted) >= 3, START_S, lambda: tails(house))
     pulled = []
 
     for plug in plugs:
@@ -335,6 +336,7 @@ def check_rows_and_files(house: House, pulled: list[tuple[str, float]]) -> None:
     check_nothing_ran_twice(house, jobs)
     told = {line["job"]: line["state"] for line in house.told("ended")}
     assert told == {job.job_id: job.state for job in jobs}, "the follower heard the truth"
+    check_progress_was_seen_again(house, pulled)
     posts = Counter(line["prompt_id"] for line in house.posted)
     assert max(posts.values()) == 1, "no prompt was posted twice"
 
@@ -357,6 +359,14 @@ def check_nothing_ran_twice(house: House, jobs: list[Job]) -> None:
         for comfy, made_at in ends[:-1]:
             forgot = any(made_at <= killed <= job.ended_us / 1e6 for killed in comfy.killed_at)
             assert forgot, f"{job.job_id} was done on {comfy.log.name} and once more"
+
+
+def check_progress_was_seen_again(house: House, pulled: list[tuple[str, float]]) -> None:
+    """After each plug the follower heard of a job that ran on, until all had ended."""
+    told = [line["at"] for what in ("progress", "ended") for line in house.told(what)]
+    for (name, at), (_, until) in zip(pulled, [*pulled[1:], ("end", max(told))], strict=True):
+        still = at < max(told)
+        assert not still or any(at < heard for heard in told if heard <= until + 60), name
 
 
 def report(
