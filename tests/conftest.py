@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import threading
 from collections.abc import Iterator
@@ -11,6 +12,12 @@ import pytest
 from tests.servers import MariaDB, RedisServer, start_mariadb, start_redis
 
 OURS = ("COMFY_", "STUDIO_", "DB_", "DATABASE_", "REDIS_", "LOG_DIR", "GRADIO_")
+
+
+def pytest_collection_finish() -> None:
+    """All modules are loaded and stay: a million things not to be looked through for garbage."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

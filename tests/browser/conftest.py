@@ -8,10 +8,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
-from studio.practice import PracticeServer
 from tests.browser.person import Person
 from tests.tabs.filters import forgive
-from tests.tabs.site import MODELS, Site, served
+from tests.tabs.site import Site, a_site, as_the_site_wants_it  # noqa: F401  fixtures
 
 ARTEFACTS = Path(__file__).parents[1] / "artefacts"
 expect.set_options(timeout=30_000)  # two cores may have much else to do
@@ -35,26 +34,9 @@ def chromium() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """A page on a practice ComfyUI, one for all tests of a file."""
-    practice = PracticeServer(pace_s=0.03, models=MODELS)
-    with practice, served(tmp_path_factory.mktemp("site"), practice) as site:
-        yield site
-
-
-@pytest.fixture(autouse=True)
-def as_the_site_wants_it(
-    request: pytest.FixtureRequest, clean_environment: None, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[None]:
-    """Keep the folder Gradio was told of, and forget what a test ordered of the practice server."""
-    if "site" not in request.fixturenames:
-        yield
-        return
-    site: Site = request.getfixturevalue("site")
-    monkeypatch.setenv("GRADIO_TEMP_DIR", str(site.demo.folder))
-    yield
-    if site.practice is not None:
-        site.practice.faults.clear()
+def pace_s() -> float:
+    """Slow enough for eyes that look at a page while a job runs."""
+    return 0.03
 
 
 OpenBrowser = Callable[..., BrowserContext]

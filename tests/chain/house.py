@@ -14,6 +14,7 @@ from typing import Any
 from studio.build import Studio, build
 from studio.engine.jobs import Job, News
 from studio.settings import PROJECT, load
+from tests import proven
 
 ANN = "g-ann"
 BEN = "g-ben"
@@ -70,6 +71,7 @@ class House:
 def opened(folder: Path, **settings: Any) -> Iterator[House]:
     """Build, start and stop a studio in `folder`."""
     pace = settings.pop("pace", None)
+    proven.remind(folder / "data")
     studio = build(
         load(
             env_file=None,
@@ -81,6 +83,7 @@ def opened(folder: Path, **settings: Any) -> Iterator[House]:
         ),
         **({"pace": pace} if pace else {}),
     )
+    proven.learn(folder / "data")
     studio.start()
     try:
         yield House(studio, folder)

@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
 from studio.build import Studio, build
 from studio.practice import PracticeServer
 from studio.settings import PROJECT, load
 from studio.tabs import StudioBlocks, make_demo
 from studio.web.language import COOKIE as LANGUAGE_COOKIE
+from tests import proven
 
 MODELS = {
     "diffusion_models": ["z_image_turbo_bf16.safetensors"],
@@ -77,6 +79,7 @@ def served(folder: Path, practice: PracticeServer | None = None, **settings: Any
     if practice is not None:
         settings["comfy_urls"] = (practice.url,)
     before = os.environ.pop("GRADIO_TEMP_DIR", None)
+    proven.remind(folder / "data")
     studio = build(
         load(
             env_file=None,
@@ -88,6 +91,7 @@ def served(folder: Path, practice: PracticeServer | None = None, **settings: Any
             **settings,
         )
     )
+    proven.learn(folder / "data")
     with ThreadPoolExecutor(1) as pool:  # Playwright's own loop may be running in this thread
         demo, url = pool.submit(asyncio.run, _launched(studio)).result()
     try:
@@ -97,3 +101,32 @@ def served(folder: Path, practice: PracticeServer | None = None, **settings: Any
         os.environ.pop("GRADIO_TEMP_DIR", None)
         if before is not None:
             os.environ["GRADIO_TEMP_DIR"] = before
+
+
+@pytest.fixture(name="pace_s", scope="module")
+def usual_pace() -> float:
+    """Seconds that a step takes on the practice ComfyUI."""
+    return 0.02
+
+
+@pytest.fixture(name="site", scope="module")
+def a_site(tmp_path_factory: pytest.TempPathFactory, pace_s: float) -> Iterator[Site]:
+    """A page on a practice ComfyUI, one for all tests of a file."""
+    practice = PracticeServer(pace_s=pace_s, models=MODELS)
+    with practice, served(tmp_path_factory.mktemp("site"), practice) as site:
+        yield site
+
+
+@pytest.fixture(autouse=True)
+def as_the_site_wants_it(
+    request: pytest.FixtureRequest, clean_environment: None, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[None]:
+    """Keep the folder Gradio was told of, and forget what a test ordered of the practice server."""
+    if "site" not in request.fixturenames:
+        yield
+        return
+    site: Site = request.getfixturevalue("site")
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(site.demo.folder))
+    yield
+    if site.practice is not None:
+        site.practice.faults.clear()
