@@ -410,7 +410,7 @@ def house_view(health: Health) -> House:
                 online=one.online,
                 places=one.places,
                 running=one.running,
-                servers=list(one.servers),
+                servers=[server.name for server in one.servers if server.online],
                 started_at=_moment(one.started_us),
                 last_seen_at=_moment(one.seen_us),
             )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from dataclasses import fields
 
 import pytest
 
@@ -19,21 +19,33 @@ WORD = "correct horse battery"
 GUEST = f"g-{'0' * 32}"
 
 
-@pytest.fixture
-def studio(tmp_path: Path, database_url: str) -> Iterator[Studio]:
-    """A studio whose parts are joined and do not run."""
+@pytest.fixture(scope="module", params=["sqlite", "mariadb"])
+def joined(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Studio]:
+    """A studio whose parts are joined and do not run, on each database."""
+    folder = tmp_path_factory.mktemp("studio")
+    server = request.getfixturevalue("mariadb") if request.param == "mariadb" else None
     built = build(
         load(
             env_file=None,
-            data_dir=tmp_path / "data",
-            outputs_dir=tmp_path / "outputs",
-            log_dir=tmp_path / "logs",
+            data_dir=folder / "data",
+            outputs_dir=folder / "outputs",
+            log_dir=folder / "logs",
             workflows_dir=PROJECT / "workflows",
-            database_url=database_url,
+            database_url=server.new_database() if server else "",
         )
     )
     yield built
     built.stop()
+
+
+@pytest.fixture
+def studio(joined: Studio) -> Iterator[Studio]:
+    """The same, without rows."""
+    yield joined
+    for field in fields(joined.database.tables):
+        joined.database.tx(getattr(joined.database.tables, field.name).delete().execute)
 
 
 @pytest.fixture
