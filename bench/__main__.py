@@ -23,6 +23,12 @@ def _table(rows: list[Row]) -> str:
     return "\n".join(lines)
 
 
+def _sections() -> str:
+    """Give what was written below the table by hand, from the first section on."""
+    _, mark, rest = RESULTS.read_text("utf-8").partition("\n## ")
+    return mark + rest
+
+
 def main(arguments: list[str]) -> None:
     names = [name for name in arguments if not name.startswith("--")] or list(ALL)
     rows: list[Row] = []
@@ -36,7 +42,7 @@ def main(arguments: list[str]) -> None:
             f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
         )
         day = f"{datetime.now(UTC):%Y-%m-%d}"
-        RESULTS.write_text(f"# Measured\n\n{day}, {machine}\n\n{table}\n", "utf-8")
+        RESULTS.write_text(f"# Measured\n\n{day}, {machine}\n\n{table}\n{_sections()}", "utf-8")
 
 
 if __name__ == "__main__":
