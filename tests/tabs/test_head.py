@@ -56,7 +56,7 @@ def worker(name: str, *, online: bool = True) -> Worker:
 def test_the_workers_that_answer_are_counted(language: str) -> None:
     house = House((server(),), 0, (worker("a"), worker("b"), worker("c", online=False)))
 
-    markup = head.head(house, "g-12ab", language, mark="mark.svg")
+    markup = head.head(house, head.Who("g-12ab", "guest"), language, mark="mark.svg")
 
     assert f"{texts.text('page.workers', language)}</span><b>2</b>" in markup
     assert "1/2, 1/2" in markup
@@ -112,3 +112,21 @@ def test_a_servers_name_is_never_markup() -> None:
     assert "<b>x" not in head.head(house, head.Who("g-1", "guest"), "en", mark="m") + head.banner(
         house, "en"
     )
+
+
+@pytest.mark.parametrize("language", ["en", "zh-TW"])
+def test_the_public_link_is_shown_with_its_end_or_the_reason_why_there_is_none(
+    language: str,
+) -> None:
+    def drawn(public: head.Public | None) -> str:
+        who = head.Who("a-1", "admin", "Ann", public=public)
+        return head.head(House((), 0), who, language, mark="mark.svg")
+
+    there = drawn(head.Public("https://abc.gradio.live", "2026-12-03 10:00"))
+    absent = drawn(head.Public(problem="<b>blocked</b>"))
+
+    assert 'href="https://abc.gradio.live"' in there
+    assert "2026-12-03 10:00" in there
+    assert "&lt;b&gt;blocked" in absent
+    assert texts.text("page.link_none", language) in absent
+    assert texts.text("page.link", language) not in drawn(None)
