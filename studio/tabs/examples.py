@@ -1,11 +1,11 @@
-"""Three things to try in each tab, made from its fields: no tab needs examples of its own.
+"""Three things to try in each tab: the manifest's own texts, else ours, with sample pictures.
 
 A tab whose fields differ in nothing that a glance would tell gets one example: pictures to start.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from studio import texts
@@ -21,13 +21,15 @@ def titles(tab: Tab, language: str) -> list[Example]:
     """Name the examples of a tab: none where one cannot start without a file we do not have."""
     if any(p.required and p.type in (Kind.AUDIO, Kind.VIDEO) for p in _fields(tab)):
         return []
-    count = COUNT if _written(tab) or _chosen(tab) else 1
+    written = _written(tab)
+    count = len(_texts(written)) if written else COUNT if _chosen(tab) else 1
     return [Example(number, _title(tab, number, language)) for number in range(1, count + 1)]
 
 
 def _title(tab: Tab, number: int, language: str) -> str:
-    if _written(tab) is not None:
-        return texts.text(f"page.example.prompt{number}", language)
+    written = _written(tab)
+    if written is not None:
+        return _words(written, number, language)
     chosen = _chosen(tab)
     if chosen is None:
         return texts.text("page.example.pictures", language)
@@ -41,7 +43,7 @@ def values(tab: Tab, number: int, language: str) -> Mapping[str, Any]:
     given: dict[str, Any] = {}
     written, chosen = _written(tab), _chosen(tab)
     if written is not None:
-        given[written.name] = texts.text(f"page.example.prompt{number}", language)
+        given[written.name] = _words(written, number, language)
     elif chosen is not None:
         given[chosen.name] = list(chosen.choices)[number % len(chosen.choices)]
     pictures = number
@@ -62,6 +64,18 @@ def _fields(tab: Tab) -> tuple[Parameter, ...]:
 
 def _written(tab: Tab) -> Parameter | None:
     return next((p for p in _fields(tab) if p.type is Kind.TEXT and p.required), None)
+
+
+def _texts(written: Parameter) -> Sequence[Mapping[str, str]]:
+    """Give the texts to try of a field, by language."""
+    if written.examples:
+        return written.examples
+    keys = [f"page.example.prompt{number}" for number in range(1, COUNT + 1)]
+    return [{one: texts.text(key, one) for one in texts.LANGUAGES} for key in keys]
+
+
+def _words(written: Parameter, number: int, language: str) -> str:
+    return texts.local(_texts(written)[number - 1], language)
 
 
 def _chosen(tab: Tab) -> Parameter | None:

@@ -174,7 +174,7 @@ class Parameter(_Part):
     `max_seconds` bounds a sound, a video, or how long a text takes to say. For files:
     `same_size_as` names the picture whose size a mask must have, and while `inside_first` holds
     each later picture must still have a pixel when it is scaled to lie inside the first. `draw`:
-    the picture may also be drawn on the page.
+    the picture may also be drawn on the page. `examples` are texts to try, one a click.
     """
 
     name: Name
@@ -183,6 +183,7 @@ class Parameter(_Part):
     bind: tuple[str, ...] = ()
     help: Words = {}
     placeholder: Words = {}
+    examples: tuple[Words, ...] = ()
     order: int | None = None
     required: bool = False
     advanced: bool = False
@@ -259,6 +260,7 @@ def _misfits(p: Parameter) -> Iterator[tuple[bool, str]]:
         "max_seconds belongs to audio, video and text",
     )
     yield p.same_size_as is not None and p.type is not Kind.MASK, "same_size_as belongs to a mask"
+    yield bool(p.examples) and p.type is not Kind.TEXT, "examples belong to a text"
     yield p.draw and p.type is not Kind.IMAGE, "draw belongs to an image"
     yield bool(p.inside_first) and p.type is not Kind.IMAGES, "inside_first belongs to images"
     yield any(set(v.choices) != set(p.choices) for v in p.variants), "a variant has other choices"
