@@ -7,9 +7,14 @@ import os
 import threading
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 
 from tests.servers import MariaDB, RedisServer, start_mariadb, start_redis
+
+# How long one example takes is the machine's affair: speed is measured in `bench/`.
+hypothesis.settings.register_profile("studio", deadline=None, database=None)
+hypothesis.settings.load_profile("studio")
 
 OURS = ("COMFY_", "STUDIO_", "DB_", "DATABASE_", "REDIS_", "LOG_DIR", "GRADIO_")
 
