@@ -16,7 +16,7 @@ from studio.engine.jobs import State
 from studio.practice import PracticeServer
 
 PERSON = "g-bench"
-SECRET = "the same for both of them"
+SHARED_WORDS = "the same for both of them"
 TIMES = 20
 
 
@@ -28,10 +28,10 @@ def _measure(name: str) -> list[Row]:
     with (
         home(name) as where,
         PracticeServer(pace_s=0.05) as practice,
-        studio(comfy_urls=(practice.url,), studio_secret=SECRET, **where) as worker,
+        studio(comfy_urls=(practice.url,), studio_secret=SHARED_WORDS, **where) as worker,
     ):
         shared = {"database_url": worker.settings.database_url, **where}
-        with studio(studio_workers=0, studio_secret=SECRET, **shared) as web:
+        with studio(studio_workers=0, studio_secret=SHARED_WORDS, **shared) as web:
             took = [_one(web, practice, seed) for seed in range(TIMES)]
     late = percentile(took, 95)
     return [

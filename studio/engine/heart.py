@@ -30,7 +30,7 @@ class Lease:
 
     lease_s: float = 30.0
     beat_s: float = 10.0
-    wish_s: float = 0.8
+    wish_s: float = 0.3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
