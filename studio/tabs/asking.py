@@ -86,7 +86,10 @@ class Speaks:
 
 
 def spoken(handler: Handler) -> Handler:
-    """Let a handler of a `Speaks` raise StudioError; the person reads a sentence and a hint."""
+    """Let a handler of a `Speaks` raise StudioError; the person reads a sentence and a hint.
+
+    Of a handler wired with `queue=False` Gradio's page shows no fault: `assets/told.js` does.
+    """
 
     @wraps(handler)
     async def said(self: Speaks, request: gr.Request, *args: Any) -> Any:
@@ -94,5 +97,9 @@ def spoken(handler: Handler) -> Handler:
             return await handler(self, request, *args)
         except StudioError as error:
             raise told(error, self.asker(request).language, self.tab) from error
+        except Exception as fault:
+            # The edge of the page: whatever went wrong, a person reads a sentence of ours.
+            log.exception("%s failed", handler.__qualname__)
+            raise told(StudioError("internal"), self.asker(request).language) from fault
 
     return cast("Handler", said)

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from playwright.sync_api import Locator, expect
 
+from studio import texts
 from tests.browser.conftest import OpenBrowser
 from tests.browser.person import BLEND, TEXT, Person
 from tests.tabs.site import Site
@@ -242,6 +243,34 @@ class Finger:
     def _touch(self, kind: str, *at: float) -> None:
         points = [{"x": at[0], "y": at[1]}] if at else []
         self._glass.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+
+def test_what_goes_wrong_is_told_over_the_large_view(gallery: Person) -> None:
+    page, desk = gallery.page, gallery.site.studio.desk
+    pieces(gallery).first.get_by_role("button").click()
+    favour = large(gallery).get_by_role("button", name="Favourite")
+    expect(favour).to_be_visible()
+    desk.delete(gallery.who, [desk.recent(gallery.who).jobs[0].job_id])
+
+    favour.click()
+
+    said = page.get_by_role("alert")
+    expect(said).to_have_text(words_of("job_unknown"))
+    said.click(trial=True)  # nothing lies over it
+    page.keyboard.press("Escape")
+    expect(pieces(gallery).first).to_contain_text("a lighthouse 3")
+    expect(said).to_be_visible()
+    gallery.complaints.remove(REFUSED)
+
+
+def words_of(code: str) -> str:
+    return " ".join(texts.explain_code(code, {}, "en"))
+
+
+REFUSED = (
+    "Failed to load resource: the server responded with a status of 500 (Internal Server Error)"
+)
+"""Chromium's own words in the console."""
 
 
 def test_the_tabs_hear_of_what_is_deleted_and_brought_back(gallery: Person) -> None:

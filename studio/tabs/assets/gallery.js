@@ -6,7 +6,7 @@
   let showed = () => {};
 
   const grid = (element, props, watch, trigger, facts) => {
-    const { make, language } = tools();
+    const { make, language, tell } = tools();
     const words = facts.words[language()] || facts.words.en;
     const local = (said) => said[language()] || said.en;
     const fill = (text, values) => text.replace(/\{(\w+)\}/g, (_, name) => values[name]);
@@ -154,8 +154,8 @@
       if (!said) return;
       try {
         const { message, hint } = JSON.parse(said).error;
-        tell(`${message} ${hint || ""}`);
-      } catch { tell(words.failed); }
+        tell(`${message} ${hint || ""}`.trim(), { fault: true });
+      } catch { tell(words.failed, { fault: true }); }
     };
     const counted = () => {
       amount.textContent = fill(words.selected, { n: chosen.size });
@@ -174,17 +174,8 @@
     // --- deleting, with undo ---
     let view = null;
     const ground = () => element.closest(".gradio-container") || document.body;
-    let toast = null;
-    let fading = null;
-    const tell = (said, jobs) => {
-      clearTimeout(fading);
-      if (toast) toast.remove();
-      toast = make("div", { class: "studio-toast", role: "status" }, make("span", { text: said }),
-        ...(jobs ? [make("button", { type: "button", text: words.undo, onclick: () => { trigger("restore", { jobs: jobs.map(([job]) => job) }); back = jobs; toast.remove(); } })] : []));
-      (view || ground()).append(toast);
-      fading = setTimeout(() => toast.remove(), 12000);
-    };
     let back = [];
+    const undo = (gone) => { back = gone; trigger("restore", { jobs: gone.map(([job]) => job) }); };
     const remove = (jobs) => { if (jobs.length) trigger("remove", { jobs }); };
     // The tabs show their last results, and one of them large: they hear of what came or went.
     const strips = (pairs) => {
@@ -209,6 +200,13 @@
     let at = "";
     let waiting = false;
     let body = null;
+    let failed = false; // something was not as it is shown: it is looked up when the view closes
+    document.addEventListener("studio-fault", () => {
+      failed = view !== null;
+      fetching = waiting = more.disabled = false;
+      tiles.removeAttribute("aria-busy");
+      if (body) body.removeAttribute("aria-busy");
+    });
     const step = (by) => {
       const all = [...tiles.children];
       const index = all.findIndex((tile) => tile.dataset.job === at);
@@ -223,10 +221,10 @@
         body = make("div", { class: "studio-view-body" });
         view = make("dialog", { class: "studio-view studio-view-gallery", "aria-label": words.open, onclose: () => {
           const tile = find(at);
-          if (toast && view.contains(toast)) ground().append(toast);
           view.remove();
           view = null;
           if (tile) tile.querySelector("button").focus({ preventScroll: true });
+          if (failed) { failed = paged = false; look(); }
         } }, body, round("close", "✕", () => view.close()), round("previous", "‹", () => step(-1)), round("next", "›", () => step(1)));
         view.addEventListener("keydown", (event) => {
           if (event.target.closest("video, audio, input")) return;
@@ -236,7 +234,6 @@
         view.addEventListener("click", acted);
         swiped(view, step);
         ground().append(view);
-        if (toast && toast.isConnected) view.append(toast);
         view.showModal();
       }
       body.setAttribute("aria-busy", "true");
@@ -294,7 +291,7 @@
       if (answer.kind === "removed") {
         const gone = answer.jobs.map((job) => [job, (find(job) || { dataset: {} }).dataset.tab || ""]);
         answer.jobs.forEach((job) => { chosen.delete(job); const tile = find(job); if (tile) tile.remove(); });
-        if (gone.length) tell(fill(words.deleted, { n: gone.length }), gone);
+        if (gone.length) tell(fill(words.deleted, { n: gone.length }), { act: { text: words.undo, done: () => undo(gone) } });
         if (selecting) choosing(false);
         strips(gone);
         look();

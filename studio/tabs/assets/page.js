@@ -238,7 +238,7 @@
   });
 
   document.addEventListener("keydown", (event) => {
-    if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
+    if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && !document.querySelector("dialog[open]")) {
       const button = [...document.querySelectorAll(".studio-generate")].find((one) => one.offsetParent);
       if (button) { event.preventDefault(); button.click(); }
     }
