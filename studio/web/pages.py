@@ -452,7 +452,7 @@ def _tokens(page: _Page) -> str:
     hook = (
         f'<div class="hook"><h3>{page.say("hook")}</h3><p>{page.say("hook_intro")}</p>'
         f'<button type="button" class="plain" data-act="hook">{page.say("hook_show")}</button>'
-        f"{_to_copy(page, 'hook', page.say('hook'))}</div>"
+        f"{_to_copy(page, 'hook', page.say('hook_keep'))}</div>"
     )
     form = _form("token", fields, page.say("token_make"), strong=False)
     return (

@@ -11,12 +11,13 @@ from urllib.parse import quote, urljoin
 
 import httpx
 import pytest
+from gradio_client import Client
 
 from studio import texts
 from studio.engine.people import Role
 from studio.practice import PracticeServer
 from studio.web.pages import own_way
-from tests.tabs.site import MODELS, Site, served
+from tests.tabs.site import CHECKPOINT, MODELS, Site, served
 from tests.web.conftest import UNLIMITED
 
 WORD = "correct horse battery"
@@ -370,3 +371,17 @@ def test_a_revoked_token_is_no_guest_of_gradio(site: Site) -> None:
 
     assert before.status_code == 200
     assert (after.status_code, after.json()["error"]["code"]) == (401, "login_ended")
+
+
+def test_gradio_client_is_the_person_whose_token_it_sends(site: Site) -> None:
+    mei = site.studio.people.find("mei@example.com")
+    _, token = site.studio.people.make_token(mei.person, "client", writes=True)
+    values = {"prompt": "a lighthouse", "model": CHECKPOINT, "steps": 1}
+    job = site.studio.desk.submit(mei.person, "text_to_image", values)
+    client = Client(site.url, headers={"Authorization": f"Bearer {token}"}, verbose=False)
+    try:
+        seen = client.predict(api_name="/history")
+    finally:
+        client.close()
+
+    assert job.job_id in str(seen)
