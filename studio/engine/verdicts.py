@@ -54,7 +54,7 @@ class Verdicts:
         """Say what a server lacks for each workflow."""
         reports = {name: self._preflight(name).report(stock) for name in self._catalog.workflows}
         hopeless = frozenset(name for name, report in reports.items() if not report.fit)
-        idle = {name: self._preflight(name).idle(stock) for name in reports if name not in hopeless}
+        idle = {name: self._preflight(name).idle(stock) for name in reports}
         return Known(stock, reports, hopeless, idle)
 
     def reports(self, servers: Servers, workflow: str) -> tuple[ServerReport, ...]:
@@ -66,8 +66,13 @@ class Verdicts:
         )
 
     def idle(self, servers: Servers, workflow: str) -> dict[str, str]:
-        """Name the fields that no server which can run the workflow has the node for, with it."""
-        found = [one.idle[workflow] for one in servers.values() if one and workflow in one.idle]
+        """Name the fields that no server has the node for, with it.
+
+        Those that can run the workflow are asked; where none can, all.
+        """
+        known = [one for one in servers.values() if one and workflow in one.idle]
+        fit = [one for one in known if workflow not in one.hopeless]
+        found = [one.idle[workflow] for one in fit or known]
         if not found:
             return {}
         return {name: node for name, node in found[0].items() if all(name in one for one in found)}

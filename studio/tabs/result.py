@@ -398,21 +398,37 @@ def recent(jobs: Sequence[Job], shown: str, language: str) -> str:
     )
 
 
-_GLYPHS: Final[Mapping[str, str]] = {"failed": "!", "cancelled": "✕", "video": "▶", "audio": "♪"}
+GLYPHS: Final[Mapping[str, str]] = {
+    "failed": "!",
+    "cancelled": "✕",
+    "pending": "…",
+    "processing": "…",
+    "text": "≡",
+}
+"""What stands for a job that has no picture to show."""
+
+_OVER: Final[Mapping[str, str]] = {
+    "video": '<i class="studio-kind">▶</i>',
+    "audio": '<i class="studio-kind">♪</i>',
+}
+
+
+def small(job: Job) -> str:
+    """Draw a job small: the first result's picture, poster or waveform, else a glyph."""
+    first = job.outputs[0] if job.outputs else None
+    if first is None or first.kind == "text":
+        return f"<b>{GLYPHS.get('text' if first else str(job.state), '·')}</b>"
+    source = attribute(thumbnail_url(job, first))
+    image = f'<img src="{source}" alt="" decoding="async" loading="lazy">'
+    return image + _OVER.get(first.kind, "")
 
 
 def _recent_tile(job: Job, shown: bool, language: str) -> str:
     state = texts.text(f"state.{job.state}", language)
     label = attribute(f"{state}: {summary(job)}")
-    first = job.outputs[0] if job.outputs else None
-    if first is not None and first.kind == "image":
-        src = attribute(thumbnail_url(job, first))
-        inside = f'<img src="{src}" alt="" decoding="async" loading="lazy">'
-    else:
-        inside = f"<b>{_GLYPHS.get(first.kind if first else str(job.state), '·')}</b>"
     count = f"<em>{len(job.outputs)}</em>" if len(job.outputs) > 1 else ""
     return (
         f'<button type="button" class="studio-thumb" data-act="show" data-state="{job.state}"'
         f' data-job="{attribute(job.job_id)}" aria-pressed="{str(shown).lower()}"'
-        f' title="{label}" aria-label="{label}">{inside}{count}</button>'
+        f' title="{label}" aria-label="{label}">{small(job)}{count}</button>'
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 from urllib.parse import quote
 
 from studio import texts
@@ -14,6 +14,7 @@ from studio.engine.jobs import Given, Job, Output
 from studio.engine.workflow.binding import Workflow
 from studio.engine.workflow.manifest import Kind, Parameter
 from studio.tabs.result import (
+    GLYPHS,
     attribute,
     failure_words,
     notes_of,
@@ -21,19 +22,12 @@ from studio.tabs.result import (
     play_url,
     say,
     share_button,
+    small,
     summary,
     thumbnail_url,
     took,
 )
 from studio.web.names import download_name
-
-_GLYPHS: Final[Mapping[str, str]] = {
-    "failed": "!",
-    "cancelled": "✕",
-    "pending": "…",
-    "processing": "…",
-    "text": "≡",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +52,7 @@ def tile(job: Job, title: str, language: str) -> str:
         f' data-state="{job.state}" data-tab="{attribute(job.tab)}" data-files="{len(job.outputs)}"'
         f' data-favourite="{int(job.favourite)}">'
         f'<button type="button" class="studio-thumb" data-act="open" title="{label}"'
-        f' data-state="{job.state}" aria-label="{label}">{_small(job)}{marks}</button>'
+        f' data-state="{job.state}" aria-label="{label}">{small(job)}{marks}</button>'
         f'<label class="studio-check"><input type="checkbox" aria-label="{select}"></label>'
         f"<figcaption><b>{html.escape(called(job, title))}</b><span>{html.escape(title)}</span>"
         "</figcaption></figure>"
@@ -71,16 +65,6 @@ def called(job: Job, title: str) -> str:
     if isinstance(prompt, str) and prompt.strip():
         return summary(job)
     return ", ".join(one.name for one in job.given[:3]) or title
-
-
-def _small(job: Job) -> str:
-    first = job.outputs[0] if job.outputs else None
-    if first is None or first.kind == "text":
-        return f"<b>{_GLYPHS.get('text' if first else str(job.state), '·')}</b>"
-    source = attribute(thumbnail_url(job, first))
-    over = {"video": '<i class="studio-kind">▶</i>', "audio": '<i class="studio-kind">♪</i>'}
-    image = f'<img src="{source}" alt="" decoding="async" loading="lazy">'
-    return image + over.get(first.kind, "")
 
 
 # --- the large view ---
@@ -113,7 +97,7 @@ def view(
 
 def _files(job: Job, language: str) -> str:
     if not job.outputs:
-        glyph = _GLYPHS.get(str(job.state), "·")
+        glyph = GLYPHS.get(str(job.state), "·")
         return f'<div class="studio-none" data-state="{job.state}"><b>{glyph}</b></div>'
     shown = "".join(_file(job, output, i > 0, language) for i, output in enumerate(job.outputs))
     if len(job.outputs) == 1:

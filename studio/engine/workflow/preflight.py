@@ -199,12 +199,14 @@ class Preflight:
     def idle(self, stock: Stock) -> dict[str, str]:
         """Name the fields that set only nodes this server lacks, each with such a node class.
 
-        Nothing where the workflow cannot run there at all: then it is not about a field.
+        What every form of the workflow needs is not about a field: that is told of the workflow.
         """
+        graph = self.workflow.graph.nodes
+        there = stock.nodes | {graph[node]["class_type"] for node in self._always}
         return {
             p.name: classes[0]
             for p in self.workflow.manifest.parameters
-            if (classes := self._classes(p)) and not set(classes) & stock.nodes
+            if (classes := self._classes(p)) and not set(classes) & there
         }
 
     def _classes(self, p: Parameter) -> list[str]:

@@ -171,3 +171,9 @@ def test_a_field_whose_only_node_is_lacking_is_named_with_it(preflight: Prefligh
 
     assert preflight.idle(stock()) == {}
     assert preflight.idle(without) == {"lora": "LoraLoaderModelOnly"}
+
+
+def test_what_every_form_needs_is_no_fault_of_a_field(preflight: Preflight) -> None:
+    neither = stock(nodes=ALL - {"LoraLoaderModelOnly", "Draw"})
+
+    assert preflight.idle(neither) == {"lora": "LoraLoaderModelOnly"}
