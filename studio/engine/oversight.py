@@ -289,7 +289,11 @@ class Admin:
             *(job.seq, job.job_id, job.person, job.tab, job.workflow, job.state, job.priority),
             *(job.server, job.worker, job.failure_code),
             *(job.created_us, job.started_us, job.ended_us),
-        ).where((job.deleted_us == 0) | job.state.in_(_OPEN))
+        )
+        # As an expression: asked plainly, an index of no help here would seem to fit.
+        kept = fn.COALESCE(job.deleted_us, SQL("0"), coerce=False) == 0
+        if state is None or state.ended:
+            query = query.where(kept | job.state.in_(_OPEN))
         if state is not None:
             query = query.where(job.state == state)
         if state is not None and state is not State.PROCESSING:
