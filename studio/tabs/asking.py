@@ -67,7 +67,8 @@ def told_program(error: StudioError, language: str, tab: Tab | None = None) -> g
 
 
 def _words(error: StudioError, language: str, tab: Tab | None) -> str:
-    return " ".join(in_their_words(error, language, tab)).strip()
+    sentence, hint = in_their_words(error, language, tab)
+    return (f"{sentence}{hint}" if sentence.endswith("。") else f"{sentence} {hint}").strip()
 
 
 def _error(words: str, error: StudioError, language: str) -> gr.Error:

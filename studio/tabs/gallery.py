@@ -34,8 +34,8 @@ _TEXT_AT_MOST: Final = 200
 _FACTS: Final = (
     "search", "everything", "workflow", "state", "all", "favourites", "since", "until", "more",
     "select", "selected", "zip", "delete", "undo", "deleted", "restored", "none", "nothing",
-    "clear", "close", "previous", "next", "open", "count", "count_more", "all_of", "every", "most",
-    "failed",
+    "clear", "close", "previous", "next", "open", "count", "count_one",
+    "count_more", "all_of", "every", "most", "failed",
 )  # fmt: skip
 
 

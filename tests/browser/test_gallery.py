@@ -82,6 +82,7 @@ def test_filters_find_by_words_state_and_favourites(gallery: Person) -> None:
     page = gallery.page
     page.get_by_role("searchbox").fill("燈塔 lighthouse 2")
     expect(pieces(gallery)).to_have_count(1)
+    expect(page.locator(".studio-gallery-line")).to_contain_text("1 result")
     page.get_by_role("button", name="Clear filters").click()
     expect(pieces(gallery)).to_have_count(4)
 

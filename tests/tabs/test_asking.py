@@ -37,7 +37,7 @@ def told(fault: Exception) -> str:
 def test_a_person_reads_sentence_and_hint_in_their_language() -> None:
     sentence, hint = texts.explain_code("job_unknown", {}, "zh-TW")
 
-    assert told(StudioError("job_unknown")) == f"{sentence} {hint}"
+    assert told(StudioError("job_unknown")) == f"{sentence}{hint}"
 
 
 def test_a_fault_of_ours_is_a_sentence_and_its_trace_is_in_the_log(
@@ -45,5 +45,5 @@ def test_a_fault_of_ours_is_a_sentence_and_its_trace_is_in_the_log(
 ) -> None:
     said = told(KeyError("/data/secret"))
 
-    assert said == " ".join(texts.explain_code("internal", {}, "zh-TW"))
+    assert said == "".join(texts.explain_code("internal", {}, "zh-TW"))
     assert "secret" in caplog.text

@@ -112,7 +112,7 @@
         if (!merge) { next = answer.next; paged = false; }
         shown = now;
         tiles.removeAttribute("aria-busy");
-        count.textContent = fill(answer.many ? words.count_more : words.count, { n: answer.count });
+        count.textContent = fill(answer.many ? words.count_more : answer.count === 1 ? words.count_one : words.count, { n: answer.count });
         nothing.hidden = tiles.childElementCount > 0;
         nothing.textContent = now === none ? words.nothing : words.none;
       } else if (answer.kind === "more") {
