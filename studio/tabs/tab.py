@@ -15,6 +15,7 @@ from studio.engine.desk import Desk
 from studio.engine.jobs import Job, News
 from studio.engine.limits import Rate
 from studio.engine.workflow.catalog import Tab
+from studio.engine.workflow.manifest import Kind
 from studio.errors import StudioError
 from studio.tabs import examples, form, lengths, result
 from studio.tabs.asking import Asker, Speaks, asker_of, in_their_words, spoken, told
@@ -139,18 +140,21 @@ class TabPage(Speaks):
                 show_progress="hidden",
                 api_visibility="private",
             )
+        at_once = quiet | {"queue": False}
         for picker in self.form.pickers:
             picked: Any = picker.component
-            picked.input(self.adjust, fields, fields, preprocess=False, **quiet)
+            picked.input(self.adjust, fields, fields, preprocess=False, **at_once)
         for one in self.form.asked:
             asked: Any = one.component
-            asked.input(
+            # What is pasted, or put together by an input method as Chinese is, is no `input`.
+            heard = asked.change if one.parameter.type is Kind.TEXT else asked.input
+            heard(
                 self.unfold,
                 fields,
                 fields,
                 preprocess=False,
                 trigger_mode="always_last",  # of what is typed, the last letter counts
-                **quiet,
+                **at_once,
             )
 
     # Handlers -----------------------------------------------------------------------------

@@ -127,3 +127,21 @@ def test_the_address_under_a_proxy_is_respected(tmp_path: Path) -> None:
     assert "studio_person" in page.headers["set-cookie"]
     assert 'href="studio-assets/page.css' in page.text
     assert "/studio" in page.text
+
+
+def test_a_text_put_together_by_an_input_method_is_heard(site: Site) -> None:
+    config = site.demo.config
+    (text,) = (
+        one["id"]
+        for one in config["components"]
+        if one["props"].get("elem_id") == "studio-virtual_human-text"
+    )
+
+    heard = [
+        event
+        for one in config["dependencies"]
+        if str(one["api_name"]).startswith("unfold")
+        for target, event in one["targets"]
+        if target == text
+    ]
+    assert heard == ["change"]  # Gradio tells of an `input` where keys are pressed alone
