@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import pytest
@@ -12,7 +13,7 @@ from studio.engine.database import Database
 from studio.engine.history import Filters, History
 from studio.engine.jobs import NewJob, State
 from studio.engine.ledger import Ledger
-from studio.engine.shelves import CALM_S, Shelves
+from studio.engine.shelves import CALM_S, Shelves, Span, Standing
 from studio.engine.words import folded, needed, pieces, terms
 from tests.engine.conftest import Clock
 
@@ -252,6 +253,42 @@ def test_two_that_tidy_at_once_write_each_shelf_once(
     shelve(shelves, clock)
 
     assert other.tidy(60) == 0
+
+
+class Disturbed(Shelves):
+    """Shelves on which a chore is at work while a page is being read, the first so many times."""
+
+    times = 0
+
+    def along(
+        self, person: str, standing: Standing, wanted: Sequence[Sequence[int]], span: Span
+    ) -> Iterator[int]:
+        seqs = super().along(person, standing, wanted, span)
+        yield next(seqs)
+        if self.times:
+            self.times -= 1
+            with ThreadPoolExecutor(1) as other:  # another connection
+                assert other.submit(self.tidy, 60).result(timeout=30) > 0
+        yield from seqs
+
+
+def test_a_shelf_changed_while_a_page_is_read_repeats_and_loses_none(
+    database: Database, ledger: Ledger, clock: Clock
+) -> None:
+    shelves = Disturbed(database, now=clock, jobs_a_shelf=8, together=4)
+    history = History(database, ledger, now=clock, shelves=shelves)
+    for number in range(32):
+        ledger.create(NewJob(f"job-{number}", "anna", "t", "t", {}, words="cat"))
+        if number in (7, 15, 23):
+            assert shelve(shelves, clock) == 1
+    clock.pass_s(CALM_S + 1)
+
+    shelves.times = 1  # puts the last eight on a fourth shelf, and makes one of all four
+    ids = found(history, Filters(text="cat"))
+
+    assert ids == [f"job-{number}" for number in reversed(range(32))]
+    assert shelves.times == 0
+    assert database.read(database.tables.shelf.select().count) == 1
 
 
 # --- the rule, which is pure ---
