@@ -38,7 +38,9 @@ _AT_ONCE: Final = 512
 """So many shelves are looked along first, then four times as many each time, up to that."""
 _ASKED_AT_ONCE: Final = 64
 """So many marks, counted on each shelf, in one question: of many shelves most drop out at once."""
-_READ_AT_ONCE: Final = 8
+_READ_AT_ONCE: Final = 64
+_ENOUGH: Final = 64
+"""So many shelves are read at once, or as few as have enough between them for a page or two."""
 _DENSE, _SPARSE = b"\1", b"\2"
 
 Key = tuple[int, int]
@@ -129,9 +131,7 @@ class Shelves:
         while groups and left:
             some = max(2, _ASKED_AT_ONCE // len(left))
             left, groups = self._narrowed(left, groups[:some]), groups[some:]
-        order = [one for one in shelves if one.shelf_id in left]
-        for at in range(0, len(order), _READ_AT_ONCE):
-            some_shelves = order[at : at + _READ_AT_ONCE]
+        for some_shelves in _by_need(shelves, left):
             seqs = self._column("seqs", some_shelves)
             cut = self._column("moments", [one for one in some_shelves if not span.holds(one)])
             for one in some_shelves:
@@ -328,7 +328,7 @@ class Shelves:
         for piece, at in places.items():
             mark = mark_of(piece)
             if mark in marks:  # once in a hundred million shelves
-                at = _each(_unpacked(marks[mark]) | _bits(at))[::-1]
+                at = sorted(_each(_unpacked(marks[mark]) | _bits(at)))
             marks[mark] = _packed(at, len(rows))
         return _Made(
             [row.created_us for row in rows], [row.seq for row in rows], sorted(marks.items())
@@ -423,6 +423,21 @@ def _facts(row: _Row) -> list[str]:
     ]
 
 
+def _by_need(shelves: Sequence[_Shelf], left: dict[int, int]) -> Iterator[list[_Shelf]]:
+    """Part those shelves that have something into what is read at once."""
+    some: list[_Shelf] = []
+    found = 0
+    for one in shelves:
+        if one.shelf_id in left:
+            some.append(one)
+            found += left[one.shelf_id].bit_count()
+        if found >= _ENOUGH or len(some) >= _READ_AT_ONCE:
+            yield some
+            some, found = [], 0
+    if some:
+        yield some
+
+
 def _either(marks: dict[int, int], group: Sequence[int]) -> int:
     places = 0
     for one in group:
@@ -438,10 +453,13 @@ def _bits(places: Sequence[int]) -> int:
     return int.from_bytes(room, "little")
 
 
-def _each(bits: int) -> list[int]:
-    """List the places, from the last."""
-    last = bits.bit_length() - 1
-    return [last - at for at, bit in enumerate(f"{bits:b}") if bit == "1"]
+def _each(bits: int) -> Iterator[int]:
+    """Give the places, from the last: few of thousands are soon found, many are not all listed."""
+    said = f"{bits:b}" if bits else ""
+    last, at = len(said) - 1, said.find("1")
+    while at >= 0:
+        yield last - at
+        at = said.find("1", at + 1)
 
 
 def _packed(places: Sequence[int], size: int) -> bytes:
