@@ -1,4 +1,4 @@
-"""`python -m bench [name …] [--save]`: measure, print a table, and with --save keep it."""
+"""`python -m bench [name …] [--save]`: measure, print tables, and with --save keep each bench's."""
 
 from __future__ import annotations
 
@@ -23,26 +23,30 @@ def _table(rows: list[Row]) -> str:
     return "\n".join(lines)
 
 
-def _sections() -> str:
-    """Give what was written below the table by hand, from the first section on."""
-    _, mark, rest = RESULTS.read_text("utf-8").partition("\n## ")
-    return mark + rest
+def kept(results: str, name: str, table: str) -> str:
+    """Put a bench's table into the text of RESULTS.md, in the place of its last one.
+
+    Other benches' tables, and what was written by hand, stay as they are.
+    """
+    first, last = f"<!-- bench {name} -->", f"<!-- end of {name} -->"
+    block = f"{first}\n{table}\n{last}"
+    before, found, rest = results.partition(first)
+    if found:
+        return before + block + rest.partition(last)[2]
+    return f"{results.rstrip()}\n\n## `python -m bench {name}`\n\n{block}\n"
 
 
 def main(arguments: list[str]) -> None:
     names = [name for name in arguments if not name.startswith("--")] or list(ALL)
-    rows: list[Row] = []
+    machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
     for name in names:
         print(f"measuring {name} …", file=sys.stderr, flush=True)
-        rows += importlib.import_module(f"bench.{name}").measure()
-    table = _table(rows)
-    print(table)
-    if "--save" in arguments:
-        machine = (
-            f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
-        )
-        day = f"{datetime.now(UTC):%Y-%m-%d}"
-        RESULTS.write_text(f"# Measured\n\n{day}, {machine}\n\n{table}\n{_sections()}", "utf-8")
+        table = _table(importlib.import_module(f"bench.{name}").measure())
+        print(table)
+        if "--save" in arguments:
+            load, day = os.getloadavg()[0], f"{datetime.now(UTC):%Y-%m-%d}"
+            said = f"{day}, {machine}, load at its end {load:.1f}\n\n{table}"
+            RESULTS.write_text(kept(RESULTS.read_text("utf-8"), name, said), "utf-8")
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from bench.row import Row, percentile
 from studio.engine.database import Database, migrate, open_database
-from studio.engine.history import Filters, History
+from studio.engine.history import COUNTED_AT_MOST, FOUND_AT_MOST, Filters, History
 from studio.engine.jobs import State
 from studio.engine.ledger import Ledger
 from studio.engine.shelves import Shelves
@@ -120,7 +120,7 @@ def questions(count: int) -> dict[str, tuple[Filters, str | None]]:
         "two words never together": (Filters(text="common lighthouse"), None),
         "common word of a rare workflow": (Filters(text="common", workflow=RARE), None),
         "rare word, favourites": (Filters(text="麒麟", favourite=True), None),
-        "one seed": (Filters(text="00000000000000000001"), None),
+        "a seed of zeros, of none": (Filters(text="00000000000000000001"), None),
     }
 
 
@@ -155,14 +155,26 @@ def measure_on(database: Database, where: str, many: int) -> list[Row]:
         filters, key = small
         quick = p95_ms(lambda f=filters, k=key: history.page("few", f, after=k))  # type: ignore[misc]
         rows.append(_row(f"{where}: {name}", slow, quick))
-    for name, filters in (
-        ("count, all", Filters()),
-        ("count, a common word", Filters(text="共同")),
+    there = seed_of(database, f"many-{many // 2}"), seed_of(database, f"few-{FEW // 2}")
+    slow = p95_ms(lambda: history.page("many", there[0]))
+    quick = p95_ms(lambda: history.page("few", there[1]))
+    rows.append(_row(f"{where}: the seed of a job in the middle", slow, quick))
+    for name, filters, most in (
+        ("count, all", Filters(), COUNTED_AT_MOST),
+        ("count, a common word, to 200", Filters(text="共同"), FOUND_AT_MOST),
+        ("count, a common word, to 1,000", Filters(text="共同"), COUNTED_AT_MOST),
     ):
-        slow = p95_ms(lambda f=filters: history.count("many", f))  # type: ignore[misc]
-        quick = p95_ms(lambda f=filters: history.count("few", f))  # type: ignore[misc]
+        slow = p95_ms(lambda f=filters, m=most: history.count("many", f, at_most=m))  # type: ignore[misc]
+        quick = p95_ms(lambda f=filters, m=most: history.count("few", f, at_most=m))  # type: ignore[misc]
         rows.append(_row(f"{where}: {name}", slow, quick))
     return rows
+
+
+def seed_of(database: Database, job_id: str) -> Filters:
+    """Ask for a job by its seed."""
+    job = database.tables.job
+    query = job.select(job.seed).where(job.job_id == job_id)
+    return Filters(text=str(database.read(query.scalar)))
 
 
 def _row(name: str, slow_ms: float, quick_ms: float) -> Row:

@@ -23,7 +23,7 @@ from studio.engine.bus import Bus
 from studio.engine.darkroom import Darkroom, Playable
 from studio.engine.disk import DiskFloor
 from studio.engine.health import Health, Histogram, Metrics, Pulse
-from studio.engine.history import AT_ONCE_AT_MOST, Count, Filters, History
+from studio.engine.history import AT_ONCE_AT_MOST, COUNTED_AT_MOST, Count, Filters, History
 from studio.engine.intake import Intake
 from studio.engine.jobs import Given, Hook, Job, NewJob, News, Output, State
 from studio.engine.ledger import Ledger
@@ -350,9 +350,11 @@ class Desk:
         )
         return Page(tuple(jobs), key)
 
-    def count(self, person: str, filters: Filters | None = None) -> Count:
-        """Count what `history` lists, up to 1000; `Count.more` says that there are more."""
-        return self._history.count(person, filters or Filters())
+    def count(
+        self, person: str, filters: Filters | None = None, *, at_most: int = COUNTED_AT_MOST
+    ) -> Count:
+        """Count what `history` lists, up to so many; `Count.more` says that there are more."""
+        return self._history.count(person, filters or Filters(), at_most=at_most)
 
     def favourite(self, person: str, job_id: str, on: bool = True) -> Job:
         """Set or unset a favourite, and give the job. Raises `job_unknown`."""

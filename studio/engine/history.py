@@ -24,6 +24,9 @@ from studio.engine.words import terms
 from studio.errors import StudioError
 
 COUNTED_AT_MOST: Final = 1000
+FOUND_AT_MOST: Final = 200
+"""So many jobs with some words are enough for a page to count: each is read for it."""
+
 AT_ONCE_AT_MOST: Final = 500
 _PURGED_AT_ONCE: Final = 200
 _FEW_FAVOURITES: Final = 2000

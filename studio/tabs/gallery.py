@@ -17,7 +17,7 @@ import gradio as gr
 
 from studio import texts
 from studio.engine.desk import Desk, Receiver
-from studio.engine.history import AT_ONCE_AT_MOST, Filters
+from studio.engine.history import AT_ONCE_AT_MOST, COUNTED_AT_MOST, FOUND_AT_MOST, Filters
 from studio.engine.jobs import Job, Output, State
 from studio.engine.workflow.catalog import Catalog, Tab
 from studio.errors import StudioError
@@ -129,7 +129,10 @@ class GalleryPage(Speaks):
         """Give the first page of what the filters ask for, and how much there is."""
         asker, filters = self.asker(request), read_filters(event.filters)
         page = await asyncio.to_thread(self._desk.history, asker.person, filters, limit=PAGE)
-        count = await asyncio.to_thread(self._desk.count, asker.person, filters)
+        most = FOUND_AT_MOST if filters.text else COUNTED_AT_MOST
+        count = await asyncio.to_thread(
+            lambda: self._desk.count(asker.person, filters, at_most=most)
+        )
         return _answer(
             "look",
             turn=str(event.turn),
