@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
+from itertools import islice, zip_longest
 from typing import Any, Final
 
 from peewee import SQL, fn
@@ -280,7 +280,7 @@ class History:
     ) -> list[Key]:
         """Give the keys of so many jobs after the first `skip`, the newest first."""
         found = terms(filters.text)
-        wanted = [group for term in found for group in marks_of(term)] + _facts(filters)
+        wanted = _facts(filters) + _in_turn([marks_of(term) for term in found])
         if not wanted or (filters.favourite and self._few_favourites(person)):
             query = self._plain(person, filters, before, found).limit(limit).offset(skip)
             return _keys_of(query)
@@ -413,6 +413,12 @@ def _facts(filters: Filters) -> list[list[int]]:
     if filters.states:
         asked.append([fact("state", str(state)) for state in filters.states])
     return asked
+
+
+def _in_turn(terms_marks: Sequence[Sequence[Sequence[int]]]) -> list[Sequence[int]]:
+    """Take a mark of each word, then the next of each: what no job has together shows soon."""
+    turns = zip_longest(*terms_marks)
+    return [group for turn in turns for group in turn if group is not None]
 
 
 def _keys_of(query: Any) -> list[Key]:

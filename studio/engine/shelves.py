@@ -62,6 +62,10 @@ class Span:
     since_us: int | None = None
     until: Key | None = None
 
+    def reaches(self, shelf: _Shelf) -> bool:
+        """Tell whether anything of a shelf, or of those before it, may be wanted."""
+        return self.since_us is None or self.since_us <= shelf.newest_us
+
     def holds(self, shelf: _Shelf) -> bool:
         """Tell whether all of a shelf is wanted."""
         return (self.since_us is None or self.since_us <= shelf.oldest_us) and (
@@ -106,13 +110,15 @@ class Shelves:
         size, upto_us = _AT_FIRST, standing.until_us
         if span.until is not None:
             upto_us = min(upto_us, span.until[0])
-        while shelves := self._shelves(person, upto_us, span.since_us, size):
-            yield from self._on(shelves, wanted, span)
+        while shelves := self._shelves(person, upto_us, size):
+            yield from self._on([one for one in shelves if span.reaches(one)], wanted, span)
+            if len(shelves) < size or not span.reaches(shelves[-1]):
+                return
             upto_us = shelves[-1].oldest_us - 1
             size = min(size * 4, _AT_ONCE)
 
-    def _shelves(self, person: str, upto_us: int, since_us: int | None, size: int) -> list[_Shelf]:
-        """List the next shelves back in time that reach into a span."""
+    def _shelves(self, person: str, upto_us: int, size: int) -> list[_Shelf]:
+        """List the next shelves back in time."""
         shelf = self._rows.shelf
         query = (
             shelf.select(shelf.shelf_id, shelf.oldest_us, shelf.newest_us)
@@ -120,8 +126,7 @@ class Shelves:
             .order_by(shelf.oldest_us.desc())
             .limit(size)
         )
-        found = [_Shelf(*row) for row in _tuples(query)]
-        return [one for one in found if since_us is None or one.newest_us >= since_us]
+        return [_Shelf(*row) for row in _tuples(query)]
 
     def _on(
         self, shelves: Sequence[_Shelf], wanted: Sequence[Sequence[int]], span: Span
