@@ -24,7 +24,7 @@ from studio.errors import StudioError
 from studio.settings import Settings
 from studio.web.guards import address_of
 from studio.web.identity import cookie_header
-from studio.web.rest import ToldRoute, json_body, plain_text, refusals
+from studio.web.rest import Described, json_body, plain_text
 from studio.web.visitors import SESSION_COOKIE, By, Mode, Visitor, Visitors, visitor_of
 
 T = TypeVar("T")
@@ -353,56 +353,18 @@ def _token_view(token: Token) -> TokenView:
 
 def account_router(handlers: AccountRoutes) -> APIRouter:
     """Bind the handlers to their addresses."""
-    made = APIRouter(prefix="/api", route_class=ToldRoute)
-
-    def add(
-        method: str,
-        path: str,
-        handler: Callable[..., Any],
-        *statuses: int,
-        ok: int = 200,
-        body: type[BaseModel] | None = None,
-        answer: type[BaseModel] | None = None,
-    ) -> None:
-        made.add_api_route(
-            path,
-            handler,
-            methods=[method],
-            status_code=ok,
-            response_model=answer,
-            responses=refusals(*statuses),
-            operation_id=handler.__name__,
-            openapi_extra=_body(body) if body else None,
-        )
-
+    made = Described(prefix="/api")
     known = (401, 403, 503)
-    add("POST", "/register", handlers.register, 400, 403, 422, 429, 503, ok=201, body=Newcomer)
-    add("POST", "/login", handlers.login, 400, 422, 429, *known, body=Credentials, answer=Me)
-    add("POST", "/logout", handlers.logout, 403, 503, answer=Done)
-    add("GET", "/me", handlers.me, *known)
-    add("PUT", "/user/profile", handlers.profile, 400, 422, 429, *known, body=Profile)
-    add(
-        "PUT",
-        "/user/password",
-        handlers.password,
-        *(400, 422, 429, *known),
-        body=PasswordChange,
-        answer=Done,
-    )
-    add(
-        "DELETE",
-        "/user/delete",
-        handlers.leave,
-        *(400, 409, 422, 429, *known),
-        body=Leaving,
-        answer=Done,
-    )
-    add("GET", "/tokens", handlers.tokens, *known)
-    add("POST", "/tokens", handlers.make_token, 400, 409, 422, *known, ok=201, body=TokenOrder)
-    add("DELETE", "/tokens/{token_id}", handlers.revoke_token, 404, *known)
+    tried = (400, 422, 429, *known)
+    bind = made.bind
+    bind("POST", "/register", handlers.register, 400, 403, 422, 429, 503, ok=201, body=Newcomer)
+    bind("POST", "/login", handlers.login, *tried, body=Credentials, answer=Me)
+    bind("POST", "/logout", handlers.logout, 403, 503, answer=Done)
+    bind("GET", "/me", handlers.me, *known)
+    bind("PUT", "/user/profile", handlers.profile, *tried, body=Profile)
+    bind("PUT", "/user/password", handlers.password, *tried, body=PasswordChange, answer=Done)
+    bind("DELETE", "/user/delete", handlers.leave, 409, *tried, body=Leaving, answer=Done)
+    bind("GET", "/tokens", handlers.tokens, *known)
+    bind("POST", "/tokens", handlers.make_token, 400, 409, 422, *known, ok=201, body=TokenOrder)
+    bind("DELETE", "/tokens/{token_id}", handlers.revoke_token, 404, *known)
     return made
-
-
-def _body(model: type[BaseModel]) -> dict[str, Any]:
-    schema = model.model_json_schema()
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}

@@ -32,7 +32,7 @@ from studio.engine.oversight import (
 from studio.engine.people import Role
 from studio.errors import StudioError
 from studio.web.answers import language_asked
-from studio.web.rest import KEY_CHARS, PAGE_AT_MOST, ToldRoute, json_body, refusals
+from studio.web.rest import KEY_CHARS, PAGE_AT_MOST, Described, json_body
 from studio.web.schemas import JobView, job_view
 from studio.web.visitors import Visitors, visitor_of
 
@@ -455,53 +455,27 @@ def _perhaps(us: int) -> datetime | None:
 
 def admin_router(handlers: AdminRoutes) -> APIRouter:
     """Bind the handlers to their addresses."""
-    made = APIRouter(prefix="/api/admin", route_class=ToldRoute)
+    made = Described(prefix="/api/admin")
 
-    def add(
-        method: str,
-        path: str,
-        handler: Callable[..., Any],
-        *statuses: int,
-        ok: int = 200,
-        body: type[BaseModel] | None = None,
-        answer: type[BaseModel] | None = None,
+    def bind(
+        method: str, path: str, handler: Callable[..., Any], *statuses: int, **more: Any
     ) -> None:
-        made.add_api_route(
-            path,
-            handler,
-            methods=[method],
-            status_code=ok,
-            response_model=answer,
-            responses=refusals(*statuses, 401, 403, 503),
-            operation_id=f"admin_{handler.__name__}",
-            openapi_extra=_body(body) if body else None,
-        )
+        name = f"admin_{handler.__name__}"
+        made.bind(method, path, handler, 401, 403, 503, *statuses, name=name, **more)
 
-    add("GET", "/people", handlers.people, 422)
-    add("POST", "/people/{person}/block", handlers.block, 404, 409, 422)
-    add("POST", "/people/{person}/unblock", handlers.unblock, 404, 409, 422)
-    add("POST", "/people/{person}/role", handlers.role, 400, 404, 409, 422, body=RoleOrder)
-    add(
-        "POST",
-        "/invitations",
-        handlers.invite,
-        *(400, 422),
-        ok=201,
-        body=InvitationOrder,
-        answer=Invitation,
-    )
-    add("GET", "/jobs", handlers.jobs, 422)
-    add("POST", "/jobs/{job_id}/open", handlers.open, 404, 422)
-    add("POST", "/jobs/{job_id}/cancel", handlers.cancel, 404, 409, 422)
-    add(
-        "POST", "/jobs/{job_id}/priority", handlers.priority, 400, 404, 409, 422, body=PriorityOrder
-    )
-    add("GET", "/servers", handlers.house)
-    add("GET", "/limits", handlers.limits)
-    add("GET", "/deeds", handlers.deeds, 422)
+    bind("GET", "/people", handlers.people, 422)
+    bind("POST", "/people/{person}/block", handlers.block, 404, 409, 422)
+    bind("POST", "/people/{person}/unblock", handlers.unblock, 404, 409, 422)
+    one = {"optional": True}
+    bind("POST", "/people/{person}/role", handlers.role, 400, 404, 409, 422, body=RoleOrder, **one)
+    invited = {"body": InvitationOrder, "answer": Invitation, "ok": 201, **one}
+    bind("POST", "/invitations", handlers.invite, 400, 422, **invited)
+    bind("GET", "/jobs", handlers.jobs, 422)
+    bind("POST", "/jobs/{job_id}/open", handlers.open, 404, 422)
+    bind("POST", "/jobs/{job_id}/cancel", handlers.cancel, 404, 409, 422)
+    first = {"body": PriorityOrder, **one}
+    bind("POST", "/jobs/{job_id}/priority", handlers.priority, 400, 404, 409, 422, **first)
+    bind("GET", "/servers", handlers.house)
+    bind("GET", "/limits", handlers.limits)
+    bind("GET", "/deeds", handlers.deeds, 422)
     return made
-
-
-def _body(model: type[BaseModel]) -> dict[str, Any]:
-    schema = model.model_json_schema()
-    return {"requestBody": {"required": False, "content": {"application/json": {"schema": schema}}}}

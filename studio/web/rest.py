@@ -23,6 +23,7 @@ import anyio.to_thread
 from fastapi import APIRouter, Depends, Header, Query
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
+from pydantic import BaseModel
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -450,6 +451,43 @@ _REFUSALS: Final = {
 def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Describe the ways a route may refuse, for the documentation."""
     return {status: {"model": Refusal, "description": _REFUSALS[status]} for status in statuses}
+
+
+class Described(APIRouter):
+    """A router whose routes tell errors in our shape, and say in the schema what they take."""
+
+    def bind(
+        self,
+        method: str,
+        path: str,
+        handler: Callable[..., Any],
+        *statuses: int,
+        ok: int = 200,
+        name: str = "",
+        body: type[BaseModel] | None = None,
+        optional: bool = False,
+        answer: type[BaseModel] | None = None,
+    ) -> None:
+        """Bind a handler, which reads its body by `json_body`, to an address.
+
+        `statuses` are the errors it may answer, `body` what it takes (it may be left out where
+        `optional`), `answer` what it gives where its own annotation does not say so.
+        """
+        more: dict[str, Any] = {"response_model": answer} if answer else {}
+        if body is not None:
+            content = {"application/json": {"schema": body.model_json_schema()}}
+            wanted = {"required": not optional, "content": content}
+            more["openapi_extra"] = {"requestBody": wanted}
+        self.add_api_route(
+            path,
+            handler,
+            methods=[method],
+            status_code=ok,
+            responses=refusals(*statuses),
+            operation_id=name or handler.__name__,
+            route_class_override=ToldRoute,
+            **more,
+        )
 
 
 def router(rest: Rest, catalog: Catalog, prompt_max_chars: int) -> APIRouter:

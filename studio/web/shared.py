@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
 from html import escape
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 from urllib.parse import quote
 
 import anyio
@@ -29,7 +28,7 @@ from studio.engine.shares import PLAYED, SMALL, Share, Shared, SharedFile, Share
 from studio.errors import StudioError
 from studio.web.answers import CODE_HEADER, error_answer, language_asked
 from studio.web.names import disposition
-from studio.web.rest import Rest, ToldRoute, json_body, plain_text, refusals
+from studio.web.rest import Described, Rest, json_body, plain_text
 
 _STYLE: Final = (Path(__file__).parent / "assets" / "shared.css").read_text("utf-8")
 _STYLE_HASH: Final = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
@@ -270,24 +269,11 @@ class ShareRoutes:
 
 def share_router(handlers: ShareRoutes) -> APIRouter:
     """Bind the handlers to their addresses."""
-    made = APIRouter(prefix="/api", route_class=ToldRoute)
-    schema = ShareOrder.model_json_schema()
-    order = {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
-
-    def add(method: str, path: str, handler: Callable[..., Any], *statuses: int, ok: int) -> None:
-        made.add_api_route(
-            path,
-            handler,
-            methods=[method],
-            status_code=ok,
-            responses=refusals(401, 403, 404, 422, 503, *statuses),
-            operation_id=handler.__name__,
-            openapi_extra=order if method == "POST" else None,
-        )
-
-    add("POST", "/shares", handlers.share, 400, 413, ok=201)
-    add("GET", "/shares", handlers.shares, ok=200)
-    add("DELETE", "/shares/{share_id}", handlers.unshare, ok=200)
+    made = Described(prefix="/api")
+    known = (401, 403, 404, 422, 503)
+    made.bind("POST", "/shares", handlers.share, *known, 400, 413, ok=201, body=ShareOrder)
+    made.bind("GET", "/shares", handlers.shares, *known)
+    made.bind("DELETE", "/shares/{share_id}", handlers.unshare, *known)
     return made
 
 
