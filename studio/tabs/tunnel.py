@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import IO, Final, cast
 from urllib.parse import urlsplit, urlunsplit
 
-import httpx
+import requests
 from gradio import networking, tunneling
 from gradio.exceptions import ChecksumMismatchError, ShareCertificateWriteError
 
@@ -281,8 +281,8 @@ def _fetch_program() -> None:
     if Path(tunneling.BINARY_PATH).exists():
         return
     try:
-        httpx.head(tunneling.BINARY_URL, timeout=_PROBE_S, follow_redirects=True)
-    except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
+        requests.head(tunneling.BINARY_URL, timeout=_PROBE_S, allow_redirects=True)
+    except (requests.RequestException, OSError) as error:
         raise _Untold("share.link.no_program", repr(error)) from error
     done, failed = threading.Event(), list[Exception]()
 

@@ -148,7 +148,7 @@ def test_a_server_that_says_nothing_is_shown_and_gets_no_more(pair: Pair, tmp_pa
         assert {other.server for other in others} == {two.url.partition("//")[2]}
         one.faults.release()
         assert house.ended(job).state is State.COMPLETED
-        assert not house.studio.desk.why_waiting()
+        wait_until(lambda: not any(view.reason for view in house.studio.desk.servers()))
 
 
 def test_a_server_that_never_speaks_again_is_the_reason_of_the_end(tmp_path: Path) -> None:
@@ -241,4 +241,4 @@ def test_a_job_that_waits_while_no_server_is_there_says_so(tmp_path: Path) -> No
 
         assert heard[-1].state is State.PENDING
         assert heard[-1].position == 1
-        assert "away" in house.studio.desk.why_waiting()
+        assert [view.reason for view in house.studio.desk.servers()] == ["server.reason.away"]
