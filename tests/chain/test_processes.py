@@ -98,10 +98,17 @@ def hears(practice: PracticeServer, client_id: str) -> bool:
     return practice.hub.hears(client_id)
 
 
+def places(web: House) -> list[tuple[bool, int]]:
+    """Tell of each worker process whether it answers, and how many jobs it follows."""
+    return [(one.online, one.places) for one in web.studio.desk.workers()]
+
+
 def pid_of(web: House, job: Job) -> int:
     """Find the process that runs a job."""
     name = web.studio.desk.job(ANN, job.job_id).worker
-    (found,) = [worker for worker in web.studio.desk.workers() if worker.name == name]
+    workers = web.studio.desk.workers
+    wait_until(lambda: name in {one.name for one in workers()}, timeout_s=PATIENCE_S)
+    (found,) = [worker for worker in workers() if worker.name == name]
     return found.pid
 
 
@@ -116,7 +123,7 @@ def test_what_two_workers_do_is_seen_and_stopped_from_the_web_process(
     wait_until(lambda: len(practice.posted) == 2, timeout_s=PATIENCE_S)
     jobs = [web.studio.desk.job(ANN, job.job_id) for job in (first, second)]
     assert len({job.worker for job in jobs}) == 2
-    assert [(one.online, one.places) for one in web.studio.desk.workers()] == [(True, 1)] * 2
+    wait_until(lambda: places(web) == [(True, 1)] * 2, timeout_s=PATIENCE_S)
 
     practice.faults.release()
     running = next(job for job in jobs if job.prompt_id == practice.posted[0]["prompt_id"])
@@ -168,7 +175,8 @@ def test_a_killed_workers_prompt_is_followed_by_another_and_a_stopped_ones_left_
     assert other.wait(timeout=20) == 0
     handed = web.studio.desk.job(ANN, left.job_id)
     assert (handed.state, handed.prompt_id) == (State.PENDING, practice.posted[1]["prompt_id"])
-    assert not any(worker.pid == other.pid for worker in web.studio.desk.workers())
+    workers = web.studio.desk.workers
+    wait_until(lambda: all(one.pid != other.pid for one in workers()), timeout_s=PATIENCE_S)
 
     start(1)
     practice.faults.release()
