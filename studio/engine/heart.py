@@ -115,6 +115,16 @@ class Heart:
             with self._lock:
                 self._runs.discard(run)
 
+    def assure(self, run: Run) -> None:
+        """Raise `Stale` unless the claim is ours now; for what cannot be taken back.
+
+        A process that was stopped for a while goes on where it stood, before any beat tells it
+        that the lease ran out meanwhile and another has the job.
+        """
+        if self._clock() > run.life.held_until - self._lease.beat_s:
+            self._renew(run)
+        run.life.mind()
+
     def _alive(self) -> list[Run]:
         with self._lock:
             return list(self._runs)
@@ -147,8 +157,11 @@ class Heart:
                 run.life.want_cancel()
 
     def _renew(self, run: Run) -> None:
+        asked_at = self._clock()
         beat = self._ledger.beat(run.claim, lease_s=self._lease.lease_s)
         if not beat.ours:
             run.life.lose()
-        elif beat.cancel_wanted:
+            return
+        run.life.held_until = asked_at + self._lease.lease_s
+        if beat.cancel_wanted:
             run.life.want_cancel()

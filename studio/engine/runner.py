@@ -248,10 +248,14 @@ class Runner:
         self, run: Run, client: ComfyClient, prompt: Prompt, prompt_id: str, watcher: Watcher
     ) -> None:
         """Send the prompt. A server that went away meanwhile may have it: doubt, not failure."""
-        run.life.mind()
         run.report.phase("phase.queued")
         try:
-            client.submit(prompt, prompt_id, extra_data={"preview_method": "auto"})
+            client.submit(
+                prompt,
+                prompt_id,
+                extra_data={"preview_method": "auto"},
+                may_send=lambda: self._heart.assure(run),
+            )
         except StudioError as error:
             if error.code != "server_away":
                 raise

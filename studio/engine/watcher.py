@@ -90,6 +90,8 @@ class Life:
 
     def __init__(self) -> None:
         self.cancel_wanted = False
+        self.held_until = float("-inf")
+        """Until when the claim is surely ours, by the clock of who beats for it."""
         self._stale = False
         self._stopping = False
         self._listener: Listener | None = None

@@ -180,6 +180,10 @@ def _outdoes(new: RunEvent, old: RunEvent) -> bool:
     return isinstance(new, NodeProgress) and isinstance(old, NodeProgress) and new.node == old.node
 
 
+def _always() -> None:
+    """Let everything be sent."""
+
+
 class ComfyClient:
     """One server. Safe to use from many threads.
 
@@ -489,9 +493,11 @@ class ComfyClient:
         prompt_id: str,
         *,
         extra_data: Mapping[str, Any] | None = None,
+        may_send: Callable[[], None] = _always,
     ) -> None:
         """Put a bound graph into the server's queue under our own id, a canonical UUID.
 
+        `may_send` is called last before each post, and raises where it must not be sent any more.
         When the answer is lost the id is looked up before it is sent again: the same id sent
         twice runs twice (3). A 200 with `node_errors` has dropped outputs in silence: the prompt
         is cancelled and refused (4). `server_away` leaves it open whether the prompt arrived,
@@ -501,6 +507,7 @@ class ComfyClient:
         body = self._body(prompt, prompt_id, ear.client_id, extra_data)
         ear.link.wait_up(self._timeout_s / 4)  # connect first, then POST (13)
         frames = ear.link.frames
+        may_send()
         try:
             status, answer = self._calls.post("/prompt", body)
         except NeverSent:
@@ -514,6 +521,7 @@ class ComfyClient:
                 return
             if isinstance(error, Unanswered):
                 raise  # the server may still be chewing on it: a second one could run beside it
+            may_send()
             status, answer = self._calls.post("/prompt", body)
         self._accept(status, answer, prompt, prompt_id)
         ear.link.expect_a_frame(frames)
