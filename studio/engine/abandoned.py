@@ -7,11 +7,11 @@ the server stops them, as soon as it answers. A prompt that a row names is never
 from __future__ import annotations
 
 import logging
-import threading
 from typing import Final
 
 from studio.engine.comfy.fleet import Fleet
 from studio.engine.ledger import Ledger
+from studio.engine.rounds import Rounds
 from studio.errors import StudioError
 
 log = logging.getLogger("studio.abandoned")
@@ -31,29 +31,24 @@ class Abandoned:
     ) -> None:
         self._ledger = ledger
         self._fleet = fleet
-        self._look_s = look_s
         self._late_s = late_s
-        self._wake = threading.Event()
-        self._stopped = threading.Event()
-        self._thread: threading.Thread | None = None
-        fleet.on_change(self._wake.set)
+        trouble = "could not look for abandoned prompts"
+        self._rounds = Rounds(
+            self.call_off, "studio-abandoned", every_s=look_s, trouble=trouble, log=log
+        )
+        fleet.on_change(self._rounds.soon)
 
     def start(self) -> None:
         """Begin to look, in a thread of its own."""
-        self._stopped.clear()
-        self._thread = threading.Thread(target=self._loop, name="studio-abandoned", daemon=True)
-        self._thread.start()
+        self._rounds.start()
 
     def stop(self) -> None:
         """End the looking."""
-        self._stopped.set()
-        self._wake.set()
-        if self._thread is not None:
-            self._thread.join(timeout=5)
+        self._rounds.stop()
 
     def look_soon(self) -> None:
         """Say that a prompt was abandoned just now. Does not wait."""
-        self._wake.set()
+        self._rounds.soon()
 
     def call_off(self) -> None:
         """Stop what was abandoned on every server that is there. Blocks on the network."""
@@ -68,13 +63,3 @@ class Abandoned:
                 log.info("an abandoned prompt was stopped on %s: %s", one.server, one.prompt_id)
             elif one.age_s > self._late_s:
                 self._ledger.called_off(one)
-
-    def _loop(self) -> None:
-        while not self._stopped.is_set():
-            self._wake.clear()
-            try:
-                self.call_off()
-            except Exception:
-                # The loop's edge: what could not be asked now is asked at the next look.
-                log.exception("could not look for abandoned prompts")
-            self._wake.wait(self._look_s)

@@ -12,7 +12,6 @@ import hmac
 import logging
 import os
 import socket
-import threading
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -20,6 +19,7 @@ from typing import Any, Final
 
 from studio.engine.database import Database
 from studio.engine.records import WorkerRow
+from studio.engine.rounds import Rounds
 
 log = logging.getLogger("studio.roster")
 
@@ -115,27 +115,19 @@ class Roster:
         self._servers = servers
         self._stocks = stocks
         self._secret_mark = secret_mark
-        self._tell_s = tell_s
         self._written: dict[str, int] = {}
-        self._stopped = threading.Event()
-        self._wake = threading.Event()
-        self._thread: threading.Thread | None = None
+        trouble = "could not tell that this worker is there"
+        self._rounds = Rounds(self.tell, "studio-roster", every_s=tell_s, trouble=trouble, log=log)
         self._started_us = 0
 
     def start(self) -> None:
         """Begin to tell that this process is there."""
-        self._stopped.clear()
-        self._thread = threading.Thread(target=self._tell_loop, name="studio-roster", daemon=True)
-        self._thread.start()
+        self._rounds.start()
 
     def stop(self) -> None:
         """Take this process off the list."""
-        self._stopped.set()
-        self._wake.set()
-        if self._thread is None:
+        if not self._rounds.stop():
             return
-        self._thread.join(timeout=5)
-        self._thread = None
         try:
             self._db.tx(self._rows.delete().where(self._rows.worker == self._name).execute)
         except Exception:
@@ -158,7 +150,7 @@ class Roster:
 
     def tell_soon(self) -> None:
         """Say that something changed that others want to know. Does not wait."""
-        self._wake.set()
+        self._rounds.soon()
 
     def tell(self) -> None:
         """Write once that this process is there, and take away rows of the long dead."""
@@ -197,16 +189,6 @@ class Roster:
             row.update(seen_us=now).where(row.digest == digest).execute()
             self._written[digest] = now
         row.delete().where(row.seen_us < now - round(FORGET_S * 1e6)).execute()
-
-    def _tell_loop(self) -> None:
-        while not self._stopped.is_set():
-            self._wake.clear()
-            try:
-                self.tell()
-            except Exception:
-                # The loop's edge: a database away for a while must not make a worker unseen.
-                log.exception("could not tell that this worker is there")
-            self._wake.wait(self._tell_s)
 
 
 def _worker(row: WorkerRow, now_us: int) -> Worker:

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from studio.engine.comfy.fleet import Fleet, Server
 from studio.engine.roster import ServerTold
+from studio.engine.rounds import Rounds
 from studio.engine.verdicts import Known, Verdicts, pack
 from studio.engine.workflow.preflight import Lack, Stock
 from studio.errors import StudioError
@@ -38,32 +39,27 @@ class Stocks:
     ) -> None:
         self._fleet = fleet
         self._verdicts = verdicts
-        self._keep_s = keep_s
         self._clock = clock
         self._lock = threading.Lock()
         self._known: dict[str, Known] = {}
         self._asked_at = float("-inf")
         self._ringers: list[Callable[[], None]] = []
-        self._wake = threading.Event()
-        self._stopped = threading.Event()
         self._asked = threading.Condition()
-        self._thread: threading.Thread | None = None
-        fleet.on_change(self._wake.set)
+        trouble = "asking what the servers have met a fault of its own"
+        self._rounds = Rounds(
+            self.refresh, "studio-stocks", every_s=keep_s, trouble=trouble, log=log
+        )
+        fleet.on_change(self._rounds.soon)
 
     # Life ---------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Begin to ask, in a thread of its own."""
-        self._stopped.clear()
-        self._thread = threading.Thread(target=self._watch, name="studio-stocks", daemon=True)
-        self._thread.start()
+        self._rounds.start()
 
     def stop(self) -> None:
         """End the asking. An answer that is being waited for is not waited for here."""
-        self._stopped.set()
-        self._wake.set()
-        if self._thread is not None:
-            self._thread.join(timeout=5)
+        self._rounds.stop()
 
     def on_change(self, fn: Callable[[], None]) -> None:
         """Call `fn` when what some server has is another than before."""
@@ -167,13 +163,3 @@ class Stocks:
         except StudioError as error:
             log.warning("what %s has is not known: %s", server.name, error)
             return None
-
-    def _watch(self) -> None:
-        while not self._stopped.is_set():
-            self._wake.clear()
-            try:
-                self.refresh()
-            except Exception:
-                # The loop's edge: what a ringer or an odd answer does must not end the asking.
-                log.exception("asking what the servers have met a fault of its own")
-            self._wake.wait(self._keep_s)

@@ -29,6 +29,7 @@ from studio.engine.database import Database
 from studio.engine.jobs import Hook, Job, State
 from studio.engine.ledger import Ledger
 from studio.engine.outside import Outside, Reply
+from studio.engine.rounds import Rounds
 from studio.errors import StudioError
 
 log = logging.getLogger("studio.webhooks")
@@ -162,11 +163,11 @@ class Sender:
         self._tell = tell
         self._now = now or database.now_us
         self._rng = rng or random.Random()  # noqa: S311  (spreads retries, no secret)
-        self._look_s = look_s
         self._grace_s = grace_s
-        self._stopped = threading.Event()
-        self._wake = threading.Event()
-        self._thread: threading.Thread | None = None
+        trouble = "webhooks could not be looked for"
+        self._rounds = Rounds(
+            self._round, "studio-webhooks", every_s=look_s, trouble=trouble, log=log
+        )
         self._busy: dict[threading.Thread, str] = {}
         self._lock = threading.Lock()
 
@@ -174,18 +175,12 @@ class Sender:
 
     def start(self) -> None:
         """Begin to look for what is due."""
-        self._stopped.clear()
-        self._thread = threading.Thread(target=self._loop, name="studio-webhooks", daemon=True)
-        self._thread.start()
+        self._rounds.start()
 
     def stop(self) -> None:
         """End within seconds; what is under way then is cut off, and tried again by who comes."""
-        self._stopped.set()
-        self._wake.set()
-        if self._thread is None:
+        if not self._rounds.stop():
             return
-        self._thread.join(timeout=5)
-        self._thread = None
         with self._lock:
             busy = list(self._busy)
         for thread in busy:
@@ -203,16 +198,6 @@ class Sender:
                 self._send(one)
             sent += len(claimed)
         return sent
-
-    def _loop(self) -> None:
-        while not self._stopped.is_set():
-            try:
-                self._wake.clear()
-                self._round()
-            except Exception:
-                # The loop's edge: a database away for a while must not end the telling for good.
-                log.exception("webhooks could not be looked for")
-            self._wake.wait(self._look_s)
 
     def _round(self) -> None:
         with self._lock:
@@ -234,7 +219,7 @@ class Sender:
         finally:
             with self._lock:
                 del self._busy[threading.current_thread()]
-            self._wake.set()
+            self._rounds.soon()
 
     # One try ------------------------------------------------------------------------------
 
