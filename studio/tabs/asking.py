@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from functools import wraps
@@ -76,14 +77,14 @@ def _error(words: str, error: StudioError, language: str) -> gr.Error:
     return gr.Error(words, title=texts.text("page.error.title", language), print_exception=False)
 
 
-class Speaks:
+class Speaks(ABC):
     """A page part whose handlers may raise StudioError: knows how to say it."""
 
     tab: Tab | None = None
 
+    @abstractmethod
     def asker(self, request: gr.Request) -> Asker:
         """Read who asks."""
-        raise NotImplementedError
 
 
 def spoken(handler: Handler) -> Handler:
