@@ -148,7 +148,7 @@ def import_(
 
     language = _language(lang)
     with _told(lang):
-        made = bring_in(file, _settings().workflows_dir, name, language)
+        made = bring_in(file, _settings().workflows_dir, name)
         said = {"manifest": made.manifest, "graph": made.graph, "name": made.name}
         typer.echo(texts.text("import.done", language, **said))
         for note in made.notes:

@@ -86,6 +86,8 @@ def _words(value: object, language: str) -> object:
         return " ".join(texts.explain_code(value.code, value.params, language))
     if isinstance(value, (MissingNode, MissingModel, OldVersion)):
         return value.sentence(language)
+    if isinstance(value, Mapping):
+        return texts.local(value, language)
     return value
 
 
@@ -134,8 +136,21 @@ def _workflows(catalog: Catalog) -> Iterator[Finding]:
     else:
         yield Finding(Grade.BROKEN, "doctor.workflows.none", count, "doctor.workflows.mend")
     for one in catalog.broken:
-        said = {"file": one.file, "line": one.line, "reason": one.reason}
-        yield Finding(Grade.BROKEN, "doctor.workflow.bad", said, "doctor.workflow.mend")
+        said = {"file": one.file, "line": one.line, "reason": one.said}
+        key = "doctor.workflow.bad" if one.line else "doctor.workflow.whole"
+        yield Finding(Grade.BROKEN, key, said, "doctor.workflow.mend" if one.line else "")
+    yield from _titles(catalog)
+
+
+def _titles(catalog: Catalog) -> Iterator[Finding]:
+    """Tell of workflows that call their tab otherwise than the page does."""
+    for tab in catalog.tabs:
+        for workflow in tab.workflows:
+            other = workflow.manifest.tab_title
+            if other and other != tab.title:
+                said = {"tab": tab.name, "title": tab.title}
+                said |= {"file": f"{workflow.name}.yaml", "other": other}
+                yield Finding(Grade.NOTE, "doctor.tab.titles", said, "doctor.tab.titles.mend")
 
 
 def _database(settings: Settings) -> Iterator[Finding]:

@@ -7,7 +7,7 @@ and an HTTP status. Foreign errors become a `StudioError` in the room that impor
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Protocol, runtime_checkable
 
 CODES: Final[dict[str, int]] = {
     # what a person sent
@@ -112,6 +112,14 @@ CODES: Final[dict[str, int]] = {
 """Code -> HTTP status. Tests hold it against what is raised and against the locale files."""
 
 
+@runtime_checkable
+class Spoken(Protocol):
+    """A parameter that is a sentence itself (see `texts.Sentence`), said in each language."""
+
+    def flat(self, name: str) -> dict[str, str]:
+        """Write it as parameters of plain text, under `name` and names below it."""
+
+
 class StudioError(Exception):
     """A fault with a code, the parameters of its sentence, and details that people never see.
 
@@ -134,7 +142,9 @@ class StudioError(Exception):
         self.field = field
         self.details = details
         self.retryable = retryable
-        self.params: dict[str, str] = {name: str(value) for name, value in params.items()}
+        self.params: dict[str, str] = {}
+        for name, value in params.items():
+            self.params |= value.flat(name) if isinstance(value, Spoken) else {name: str(value)}
         if field is not None:
             self.params.setdefault("field", field)
         super().__init__(code, self.params)
@@ -145,5 +155,7 @@ class StudioError(Exception):
         return CODES[self.code]
 
     def __str__(self) -> str:
-        shown = " ".join(f"{name}={value!r}" for name, value in sorted(self.params.items()))
+        shown = " ".join(
+            f"{name}={value!r}" for name, value in sorted(self.params.items()) if "." not in name
+        )
         return f"{self.code} {shown}".strip() + (f" ({self.details})" if self.details else "")

@@ -16,11 +16,11 @@ from typing import Final
 import av
 from PIL import Image, UnidentifiedImageError
 
-from studio import texts
 from studio.engine.workflow import catalog
 from studio.engine.workflow.draft import Draft, Note, draft
 from studio.engine.workflow.manifest import FaultError
 from studio.errors import StudioError
+from studio.texts import Sentence
 
 MAX_BYTES: Final = 20_000_000
 _PICTURE_STARTS: Final = (b"\x89PNG", b"RIFF")
@@ -37,14 +37,11 @@ class Imported:
     notes: tuple[Note, ...]
 
 
-def bring_in(
-    file: Path, folder: Path, name: str | None = None, language: str = texts.DEFAULT
-) -> Imported:
+def bring_in(file: Path, folder: Path, name: str | None = None) -> Imported:
     """Draft `NAME.yaml` and `NAME.json` from an exported graph, prove them, and put them there.
 
     `file` is JSON of *Export (API)*, or a picture or video ComfyUI saved with its prompt inside.
-    Raises `graph_invalid` with the reason in `language`; files that are there are never
-    overwritten.
+    Raises `graph_invalid` with the reason; files that are there are never overwritten.
     """
     chosen = name or name_of(file)
     try:
@@ -52,8 +49,7 @@ def bring_in(
         made = draft(_text(file), chosen, _title(file, name))
         _prove(folder, chosen, made)
     except FaultError as fault:
-        reason = fault.sentence(language)
-        raise StudioError("graph_invalid", file=file.name, reason=reason) from fault
+        raise StudioError("graph_invalid", file=file.name, reason=fault.said) from fault
     return _write(folder, chosen, made)
 
 
@@ -140,8 +136,9 @@ def _prove(folder: Path, name: str, made: Draft) -> None:
         _write(trial, name, made)
         loaded = catalog.load(trial)
     if name not in loaded.workflows:
-        faults = [f"{one.file}, line {one.line}: {one.reason}" for one in loaded.broken]
-        raise FaultError("; ".join(faults) or "the draft did not load")
+        first = loaded.broken[0]
+        said = {"file": first.file, "line": first.line, "reason": first.said}
+        raise FaultError(Sentence("fault.draft", said))
 
 
 def _write(folder: Path, name: str, made: Draft) -> Imported:

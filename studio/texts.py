@@ -7,6 +7,7 @@ merged. Texts use `{name}` places, filled from parameters; a missing parameter s
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
@@ -17,6 +18,7 @@ from studio.errors import StudioError
 
 LANGUAGES: Final = ("en", "zh-TW")
 DEFAULT: Final = "en"
+_KEY: Final = ".key"
 _HOME = Path(__file__).parent / "locale"
 _QUICK: Final[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """Ten times as quick, and as safe; not every PyYAML has it."""
@@ -27,6 +29,31 @@ class _Kept(dict[str, str]):
 
     def __missing__(self, key: str) -> str:
         return "{" + key + "}"
+
+
+@dataclass(frozen=True, slots=True)
+class Sentence:
+    """A text and its parameters, said once its reader's language is known; they may nest."""
+
+    key: str
+    params: Mapping[str, object] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return self.said()
+
+    def said(self, language: str = DEFAULT) -> str:
+        """Say it in a language."""
+        return text(self.key, language, **self.params)
+
+    def flat(self, name: str) -> dict[str, str]:
+        """Write it as parameters of texts alone, as they are stored; `text` reads them back."""
+        written = {name: str(self), f"{name}{_KEY}": self.key}
+        for inner, value in self.params.items():
+            if isinstance(value, Sentence):
+                written |= value.flat(f"{name}.{inner}")
+            else:
+                written[f"{name}.{inner}"] = str(value)
+        return written
 
 
 @cache
@@ -41,11 +68,25 @@ def words(language: str) -> Mapping[str, str]:
     return merged
 
 
-def text(key: str, language: str = DEFAULT, **params: object) -> str:
+def text(key: str, language: str = DEFAULT, /, **params: object) -> str:
     """Give the words for `key`, filled. An unknown key raises KeyError: a test would have told."""
     table = words(pick(language))
-    filled = _Kept({name: str(value) for name, value in params.items()})
-    return table[key].format_map(filled)
+    return table[key].format_map(_Kept(_filled(params, language)))
+
+
+def _filled(params: Mapping[str, object], language: str) -> dict[str, str]:
+    """Write parameters as texts, the sentences among them in the reader's language."""
+    filled = {
+        name: value.said(language) if isinstance(value, Sentence) else str(value)
+        for name, value in params.items()
+    }
+    for name in [name for name in filled if name.endswith(_KEY) and has(filled[name])]:
+        stem = name.removesuffix(_KEY)
+        inner = {
+            n.removeprefix(f"{stem}."): v for n, v in filled.items() if n.startswith(f"{stem}.")
+        }
+        filled[stem] = text(inner.pop("key"), language, **inner)
+    return filled
 
 
 def has(key: str) -> bool:

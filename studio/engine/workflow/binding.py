@@ -165,7 +165,7 @@ def bind(
         return _Binding(workflow, values, files, listed).prompt(prefix)
     except FaultError as fault:
         raise StudioError(
-            "graph_invalid", file=workflow.manifest.graph, reason=fault.reason
+            "graph_invalid", file=workflow.manifest.graph, reason=fault.said
         ) from fault
 
 
@@ -383,7 +383,7 @@ class _Binding:
         for name in facts_read(self.workflow.manifest) - self.values.keys():
             file, _, measure = name.partition(".")
             if file in self.values:
-                raise FaultError(f"the {measure} of {file!r} is not known")
+                raise FaultError.of("fault.unmeasured", measure=measure, file=file)
 
     def _write_all(self) -> None:
         for p in self._parameters():
@@ -507,9 +507,7 @@ class _Binding:
         for target in file_targets(self.workflow):
             held = self.out.get(target.node, {}).get("inputs", {}).get(target.input)
             if held is not None and not is_link(held) and target not in self.filled:
-                raise FaultError(
-                    f"node {target.node!r} would load a sample file: nothing was given for it"
-                )
+                raise FaultError.of("fault.sample", node=target.node)
 
 
 def file_targets(workflow: Workflow) -> Iterator[Target]:

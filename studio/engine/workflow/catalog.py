@@ -13,7 +13,7 @@ from typing import Any, Final, Protocol
 from pydantic import ValidationError
 
 from studio.engine.workflow.binding import Workflow
-from studio.engine.workflow.graph import Graph
+from studio.engine.workflow.graph import Graph, some
 from studio.engine.workflow.manifest import (
     FaultError,
     Kind,
@@ -27,7 +27,7 @@ from studio.engine.workflow.manifest import (
 )
 from studio.engine.workflow.trial import prove
 from studio.errors import StudioError
-from studio.texts import DEFAULT, local
+from studio.texts import DEFAULT, Sentence, local
 
 MODELS_FILE: Final = "models.yaml"
 
@@ -38,12 +38,17 @@ class Broken:
 
     file: str
     line: int
-    reason: str
+    said: Sentence
+
+    @property
+    def reason(self) -> str:
+        """Say why in English."""
+        return self.said.said()
 
     def error(self) -> StudioError:
         """Give the same as an error with a code."""
         code = "graph_invalid" if self.file.endswith(".json") else "manifest_invalid"
-        return StudioError(code, file=self.file, line=self.line, reason=self.reason)
+        return StudioError(code, file=self.file, line=self.line, reason=self.said)
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +196,7 @@ def load(folder: Path, proven: Proven | None = None) -> Catalog:
     broken += _lonely_graphs(folder, found, broken)
     tabs = []
     for name in dict.fromkeys(w.manifest.tab for w in found):
-        members = _agreeing([w for w in found if w.manifest.tab == name], broken)
+        members = _agreeing(folder, [w for w in found if w.manifest.tab == name], broken)
         tabs.append(_tab(name, members))
     workflows = {w.name: w for tab in tabs for w in tab.workflows}
     return Catalog(workflows, tuple(tabs), tuple(broken), models, _endpoints(tabs))
@@ -236,7 +241,7 @@ def _models_text(path: Path, broken: list[Broken]) -> str:
     try:
         return _text(path) if path.exists() else ""
     except FaultError as fault:
-        broken.append(Broken(path.name, fault.line, fault.reason))
+        broken.append(Broken(path.name, fault.line, fault.said))
         return ""
 
 
@@ -248,14 +253,14 @@ def _load_models(text: str, broken: list[Broken]) -> dict[str, ModelFile]:
     try:
         source = Source(text)
     except FaultError as fault:
-        broken.append(Broken(MODELS_FILE, fault.line, fault.reason))
+        broken.append(Broken(MODELS_FILE, fault.line, fault.said))
         return models
     for name, entry in source.data.items():
         try:
             models[str(name)] = ModelFile.model_validate(entry)
         except ValidationError as exc:
             first = first_fault(exc, source, str(name))
-            broken.append(Broken(MODELS_FILE, first.line, first.reason))
+            broken.append(Broken(MODELS_FILE, first.line, first.said))
     return models
 
 
@@ -266,7 +271,11 @@ def _load_one(path: Path, shelf: _Shelf, broken: list[Broken]) -> Workflow | Non
         source = Source(text)
         manifest = read(source)
         if manifest.name != path.stem:
-            raise FaultError(f"name: this file must hold {path.stem!r}", source.line(["name"]))
+            line = source.line(["name"])
+            raise FaultError.of("fault.other_name", line, name=manifest.name, stem=path.stem)
+        if not (path.parent / manifest.graph).exists():
+            line = source.line(["graph"])
+            raise FaultError.of("fault.no_graph_file", line, graph=manifest.graph)
         file = manifest.graph
         graph_text = _text(path.parent / file)
         graph = Graph.parse(graph_text)
@@ -278,7 +287,7 @@ def _load_one(path: Path, shelf: _Shelf, broken: list[Broken]) -> Workflow | Non
             always = prove(workflow, source)
             shelf.proven.add(always, *texts)
     except FaultError as fault:
-        broken.append(Broken(file, fault.line, fault.reason))
+        broken.append(Broken(file, fault.line, fault.said))
         return None
     return replace(workflow, always=always)
 
@@ -286,10 +295,10 @@ def _load_one(path: Path, shelf: _Shelf, broken: list[Broken]) -> Workflow | Non
 def _text(path: Path) -> str:
     try:
         return path.read_text("utf-8-sig")
-    except FileNotFoundError as exc:
-        raise FaultError("the file is not there") from exc
-    except (OSError, UnicodeDecodeError) as exc:
-        raise FaultError(f"the file cannot be read: {exc}") from exc
+    except UnicodeDecodeError as exc:
+        raise FaultError.of("fault.not_utf8", exc.object.count(b"\n", 0, exc.start) + 1) from exc
+    except OSError as exc:
+        raise FaultError.of("fault.unread", detail=exc.strerror) from exc
 
 
 def _lonely_graphs(
@@ -298,38 +307,38 @@ def _lonely_graphs(
     """Tell of graphs that no manifest uses: nobody would see why they do not appear."""
     used = {w.manifest.graph for w in found} | {Path(item.file).stem + ".json" for item in broken}
     return [
-        Broken(path.name, 0, f"no manifest uses this graph; put {path.stem}.yaml beside it")
+        Broken(path.name, 0, Sentence("fault.lonely", {"graph": path}))
         for path in sorted(folder.glob("*.json"))
         if path.name not in used
     ]
 
 
-def _agreeing(members: Sequence[Workflow], broken: list[Broken]) -> list[Workflow]:
+def _agreeing(folder: Path, members: Sequence[Workflow], broken: list[Broken]) -> list[Workflow]:
     """Keep those of a tab's workflows that one form can serve, the first being the measure."""
     first, *rest = members
     kept = [first]
     for workflow in rest:
-        reason = _disagreement(kept, workflow)
-        if reason:
-            broken.append(Broken(f"{workflow.name}.yaml", 1, reason))
+        said = _disagreement(kept, workflow)
+        if said:
+            path = folder / f"{workflow.name}.yaml"
+            broken.append(Broken(path.name, Source(_text(path)).line(["tab"]), said))
         else:
             kept.append(workflow)
     return kept
 
 
-def _disagreement(kept: Sequence[Workflow], workflow: Workflow) -> str:
+def _disagreement(kept: Sequence[Workflow], workflow: Workflow) -> Sentence | None:
     ours, theirs = kept[0].manifest.picker, workflow.manifest.picker
     tab = workflow.manifest.tab
     if ours is None or theirs is None or ours.name != theirs.name:
-        return (
-            f"workflows that share the tab {tab!r} need one field with `picks: true`, named alike"
-        )
+        return Sentence("fault.shared_tab", {"tab": tab, "others": some(w.name for w in kept)})
     for p in workflow.manifest.parameters:
         for other in kept:
             twin = other.manifest.parameter(p.name)
             if twin and not p.picks and _form_kind(twin) != _form_kind(p):
-                return f"{p.name!r} is a {p.type} here and a {twin.type} in {other.name!r}"
-    return ""
+                said = {"name": p.name, "type": p.type, "twin": twin.type, "other": other.name}
+                return Sentence("fault.other_kind", said)
+    return None
 
 
 def _form_kind(p: Parameter) -> tuple[Kind, str | None]:
@@ -346,7 +355,8 @@ def _tab(name: str, members: Sequence[Workflow]) -> Tab:
             places.setdefault(p.name, p.order if p.order is not None else 10 * (index + 1))
     ordered = sorted(by_name, key=lambda parameter: places[parameter])
     fields = tuple(_union(by_name[parameter], len(members)) for parameter in ordered)
-    return Tab(name, first.tab_title or first.title, tuple(members), fields)
+    title = next((w.manifest.tab_title for w in members if w.manifest.tab_title), first.title)
+    return Tab(name, title, tuple(members), fields)
 
 
 def _union(twins: Sequence[Parameter], workflows: int) -> Parameter:

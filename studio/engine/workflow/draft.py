@@ -128,7 +128,7 @@ def _read(text: str, notes: list[Note]) -> Prompt:
         for node, body in data.items()
     }
     if any(_has_nan(body) for body in graph.values()):
-        raise FaultError.of("fault.nan")
+        raise FaultError.of("fault.nan", value="NaN, Infinity")
     return _without_page_only(graph, notes)
 
 

@@ -47,7 +47,7 @@ def value(formula: str, values: Mapping[str, Any]) -> int | float:
     try:
         found: int | float = _value(_parsed(formula), values)
     except (ArithmeticError, TypeError, ValueError) as exc:
-        raise FaultError(f"{formula!r} cannot be worked out: {exc}") from exc
+        raise FaultError.of("fault.formula.fails", formula=formula, detail=exc) from exc
     return found
 
 
@@ -56,10 +56,10 @@ def _parsed(formula: str) -> ast.expr:
     try:
         tree = ast.parse(formula, mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError) as exc:
-        raise FaultError(f"{formula!r} is no formula") from exc
+        raise FaultError.of("fault.formula.none", formula=formula) from exc
     for part in ast.walk(tree):
         if not _allowed(part):
-            raise FaultError(f"{formula!r}: a formula has numbers, names, + - * / and functions")
+            raise FaultError.of("fault.formula.parts", formula=formula)
     return tree
 
 

@@ -28,6 +28,7 @@ FILE_INPUTS: Final[Mapping[str, str]] = {
     "LoadVideo": "file",
 }
 
+_SOME: Final = 12
 _MODEL_SUFFIXES: Final = (".safetensors", ".sft", ".gguf", ".ckpt", ".pt", ".pth", ".bin")
 
 
@@ -72,7 +73,14 @@ class Graph:
         """
         found = self.settable(place)
         if found.input not in self.nodes[found.node]["inputs"]:
-            raise FaultError(f"{place}: node {found.node!r} has no input {found.input!r}")
+            raise FaultError.of(
+                "fault.no_input",
+                place=place,
+                node=found.node,
+                class_type=self.nodes[found.node]["class_type"],
+                input=found.input,
+                known=some(self.nodes[found.node]["inputs"]),
+            )
         return found
 
     def settable(self, place: str) -> Target:
@@ -83,7 +91,7 @@ class Graph:
             if target.input in self.nodes[target.node]["inputs"]:
                 return target
         if not known:
-            raise FaultError(f"{place}: the graph has no such node")
+            raise FaultError.of("fault.no_place", place=place, known=some(self.nodes))
         return known[0]
 
 
@@ -99,6 +107,13 @@ def _copied(body: Mapping[str, Any]) -> dict[str, Any]:
     }
     rest = {key: copy.copy(part) for key, part in body.items() if key != "inputs"}
     return {**rest, "inputs": inputs}
+
+
+def some(names: Iterable[str]) -> str:
+    """Write out names for a sentence; a graph may have hundreds."""
+    every = list(names)
+    more = ", …" if len(every) > _SOME else ""
+    return ", ".join(every[:_SOME]) + more
 
 
 def is_link(value: object) -> bool:
@@ -171,7 +186,7 @@ def validate(data: object) -> None:
         _validate_node(node, body)
     for node, body in data.items():
         for name, value in body["inputs"].items():
-            _validate_input(data, f"node {node!r}, input {name!r}", value)
+            _validate_input(data, node, name, value)
     order(data)
 
 
@@ -184,20 +199,20 @@ def _validate_node(node: str, body: object) -> None:
         raise FaultError.of("fault.page_only", node=node, class_type=body["class_type"])
 
 
-def _validate_input(data: Mapping[str, Any], place: str, value: object) -> None:
+def _validate_input(data: Mapping[str, Any], node: str, name: str, value: object) -> None:
     if isinstance(value, dict) and "__value__" in value:
         # It passes ComfyUI's validation and then kills its worker thread for good.
-        raise FaultError.of("fault.wrapped", place=place)
+        raise FaultError.of("fault.wrapped", node=node, input=name)
     if not isinstance(value, list) or len(value) != 2:
         return
     source, slot = value
     if not isinstance(source, str):
         # ComfyUI takes every pair for a link, and fails on an id that is no text.
-        raise FaultError.of("fault.link_id", place=place, source=repr(source))
+        raise FaultError.of("fault.link_id", node=node, input=name, source=source)
     if source not in data:
-        raise FaultError.of("fault.link_lost", place=place, source=repr(source))
+        raise FaultError.of("fault.link_lost", node=node, input=name, source=source)
     if isinstance(slot, bool) or not isinstance(slot, int) or slot < 0:
-        raise FaultError.of("fault.link_slot", place=place, slot=repr(slot))
+        raise FaultError.of("fault.link_slot", node=node, input=name, slot=repr(slot))
 
 
 def _unwrapped(data: Any) -> Any:
@@ -207,13 +222,13 @@ def _unwrapped(data: Any) -> Any:
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    raise FaultError(f"{name} is not a number that JSON knows")
+    raise FaultError.of("fault.nan", value=name)
 
 
 def _line_of(text: str, fault: FaultError) -> int:
     """Find the line where the node that a fault names is written."""
-    named = re.match(r"node '([^']*)'", fault.reason)
-    if not named:
+    named = fault.said.params.get("node")
+    if named is None:
         return fault.line or 1
-    written = re.search(re.escape(json.dumps(named[1])) + r"\s*:", text)
+    written = re.search(re.escape(json.dumps(named)) + r"\s*:", text)
     return text.count("\n", 0, written.start()) + 1 if written else 1

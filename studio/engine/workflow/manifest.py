@@ -5,6 +5,8 @@ Form fields, REST checks and the binding all come from here. Knows no graph and 
 
 from __future__ import annotations
 
+import difflib
+import re
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from typing import Annotated, Any, Final
@@ -19,8 +21,9 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
+from pydantic_core import ErrorDetails
 
-from studio import texts
+from studio.texts import DEFAULT, Sentence
 
 Words = dict[str, str]
 """A text by language: `{en: ..., zh-TW: ...}`."""
@@ -61,34 +64,39 @@ FILE_KINDS: Final = frozenset({Kind.IMAGE, Kind.IMAGES, Kind.MASK, Kind.AUDIO, K
 class FaultError(Exception):
     """A fault in a file of `workflows/`: its reason, and its line counted from 1 (0 = unknown).
 
-    One that a person may meet who brings a graph is made by `of` and speaks each language.
+    The reason is a `Sentence`, so that it speaks each language.
     """
 
-    def __init__(self, reason: str, line: int = 0) -> None:
-        super().__init__(reason)
-        self.reason = reason
+    def __init__(self, said: Sentence, line: int = 0) -> None:
+        super().__init__(said)
+        self.said = said
         self.line = line
-        self._said: tuple[str, Mapping[str, object]] | None = None
 
     @classmethod
     def of(cls, key: str, line: int = 0, **params: object) -> FaultError:
         """Make a fault of a text and its parameters."""
-        fault = cls(texts.text(key, texts.DEFAULT, **params), line)
-        fault._said = (key, params)
-        return fault
+        return cls(Sentence(key, params), line)
+
+    @property
+    def reason(self) -> str:
+        """Say the reason in English, as the log does."""
+        return self.said.said()
 
     def at(self, line: int) -> FaultError:
         """Give the same fault at a line."""
-        moved = FaultError(self.reason, line)
-        moved._said = self._said
-        return moved
+        return FaultError(self.said, line)
 
-    def sentence(self, language: str = texts.DEFAULT) -> str:
-        """Say the reason in a language, in English where it has no other."""
-        if self._said is None:
-            return self.reason
-        key, params = self._said
-        return texts.text(key, language, **params)
+    def sentence(self, language: str = DEFAULT) -> str:
+        """Say the reason in a language."""
+        return self.said.said(language)
+
+
+class MisfitError(ValueError):
+    """What Pydantic's types cannot tell of a value; its chain becomes a `FaultError`."""
+
+    def __init__(self, key: str, **params: object) -> None:
+        self.said = Sentence(key, params)
+        super().__init__(self.said)
 
 
 class _Part(BaseModel):
@@ -120,7 +128,7 @@ class Condition(_Part):
     @model_validator(mode="after")
     def _one(self) -> Condition:
         if len(self.model_fields_set) != 1:
-            raise ValueError("says exactly one of empty, true, false, lt, equals, contains")
+            raise MisfitError("fault.condition")
         return self
 
     def holds(self, value: object) -> bool:
@@ -207,9 +215,9 @@ class Parameter(_Part):
 
     @model_validator(mode="after")
     def _fits_its_kind(self) -> Parameter:
-        for wrong, reason in _misfits(self):
+        for wrong, key in _misfits(self):
             if wrong:
-                raise ValueError(reason)
+                raise MisfitError(key, name=self.name, type=self.type, default=self.default)
         return self
 
     @property
@@ -237,35 +245,38 @@ class Parameter(_Part):
 def _misfits(p: Parameter) -> Iterator[tuple[bool, str]]:
     number = p.type in (Kind.INTEGER, Kind.NUMBER)
     sets = any(p.choices.values())
+    choice, model = p.type is Kind.CHOICE, p.type is Kind.MODEL
+    yield bool(p.choices) and not choice, "fault.kind.choices"
+    yield choice and not p.choices, "fault.kind.no_choices"
+    yield bool(p.folder) and not model, "fault.kind.folder"
+    yield model and not p.folder, "fault.kind.no_folder"
+    yield number and (p.min is None or p.max is None), "fault.kind.no_limits"
+    yield not number and p.min is not p.max, "fault.kind.limits"
     yield (
-        bool(p.choices) is not (p.type is Kind.CHOICE),
-        "choices belong to a choice, which needs them",
+        number and p.min is not None and p.max is not None and p.min > p.max,
+        "fault.kind.min_above",
     )
-    yield bool(p.folder) is not (p.type is Kind.MODEL), "folder belongs to a model, which needs it"
-    yield number and (p.min is None or p.max is None), "a number needs min and max"
-    yield not number and p.min is not p.max, "min and max belong to integer and number"
-    yield number and p.min is not None and p.max is not None and p.min > p.max, "min is above max"
-    yield sets and bool(p.bind), "a choice has bind, or settings in its choices, not both"
+    yield sets and bool(p.bind), "fault.kind.both"
     yield (
         p.type is Kind.IMAGES and len(p.bind) < p.min_count,
-        "images binds fewer inputs than min_count",
+        "fault.kind.min_count",
     )
     yield (
         p.type in (Kind.IMAGE, Kind.MASK, Kind.AUDIO, Kind.VIDEO) and not p.bind,
-        "a file needs bind",
+        "fault.kind.file_bind",
     )
-    yield p.type.file and p.default is not None, "a file has no default"
+    yield p.type.file and p.default is not None, "fault.kind.file_default"
     yield (
         p.max_seconds is not None and p.type not in (Kind.AUDIO, Kind.VIDEO, Kind.TEXT),
-        "max_seconds belongs to audio, video and text",
+        "fault.kind.max_seconds",
     )
-    yield p.same_size_as is not None and p.type is not Kind.MASK, "same_size_as belongs to a mask"
-    yield bool(p.examples) and p.type is not Kind.TEXT, "examples belong to a text"
-    yield p.draw and p.type is not Kind.IMAGE, "draw belongs to an image"
-    yield bool(p.inside_first) and p.type is not Kind.IMAGES, "inside_first belongs to images"
-    yield any(set(v.choices) != set(p.choices) for v in p.variants), "a variant has other choices"
-    yield not set(p.labels) <= set(p.choices), "labels name a choice that is not there"
-    yield not _default_fits(p), f"the default {p.default!r} is not a value of this {p.type}"
+    yield p.same_size_as is not None and p.type is not Kind.MASK, "fault.kind.same_size_as"
+    yield bool(p.examples) and p.type is not Kind.TEXT, "fault.kind.examples"
+    yield p.draw and p.type is not Kind.IMAGE, "fault.kind.draw"
+    yield bool(p.inside_first) and p.type is not Kind.IMAGES, "fault.kind.inside_first"
+    yield any(set(v.choices) != set(p.choices) for v in p.variants), "fault.kind.variant"
+    yield not set(p.labels) <= set(p.choices), "fault.kind.labels"
+    yield not _default_fits(p), "fault.kind.default"
 
 
 def _default_fits(p: Parameter) -> bool:
@@ -413,6 +424,8 @@ def holds(when: When, values: Mapping[str, Any]) -> bool:
 _QUICK: Final[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """Reads twenty manifests ten times as quick; not every PyYAML has it."""
 
+_FULL_WIDTH: Final = re.compile(r"^[ \t]*(?:- *)?\{? *(?P<key>[A-Za-z_]+)：", re.MULTILINE)
+
 
 def _composed(text: str, kind: Any = _QUICK) -> Any:
     """Read a YAML text as nodes and as data."""
@@ -426,6 +439,22 @@ def _composed(text: str, kind: Any = _QUICK) -> Any:
         return _composed(text, yaml.SafeLoader)  # it names the places of faults better
 
 
+def _unread(text: str, exc: yaml.YAMLError) -> FaultError:
+    """Say where a text is no YAML; what PyYAML found there stays as it said it."""
+    mark, problem = getattr(exc, "problem_mark", None), getattr(exc, "problem", None)
+    fault = FaultError.of("fault.not_yaml", mark.line + 1 if mark else 0, detail=problem or exc)
+    return _full_width(text) or fault
+
+
+def _full_width(text: str) -> FaultError | None:
+    """Find a key with a full-width colon, as a Chinese keyboard writes it: to YAML that is none."""
+    found = _FULL_WIDTH.search(text)
+    if found is None:
+        return None
+    line = text.count("\n", 0, found.start("key")) + 1
+    return FaultError.of("fault.full_width", line, name=found["key"])
+
+
 class Source:
     """A YAML text that knows the line of each of its places."""
 
@@ -434,11 +463,9 @@ class Source:
         try:
             root, self.data = _composed(text)
         except yaml.YAMLError as exc:
-            mark = getattr(exc, "problem_mark", None)
-            problem = getattr(exc, "problem", None) or "it cannot be read"
-            raise FaultError(f"this is not YAML: {problem}", mark.line + 1 if mark else 0) from exc
+            raise _unread(text, exc) from exc
         if not isinstance(self.data, dict) or root is None:
-            raise FaultError("the file must be a mapping of names to values", 1)
+            raise _full_width(text) or FaultError.of("fault.no_mapping", 1)
         self._lines: dict[tuple[str, ...], int] = {}
         self._walk(root, ())
 
@@ -449,6 +476,23 @@ class Source:
             path = path[:-1]
         return self._lines.get(path, 1)
 
+    def holds(self, place: Sequence[object]) -> bool:
+        """Tell whether the text has this place."""
+        return tuple(str(step) for step in place) in self._lines
+
+    def called(self, place: Sequence[object]) -> str:
+        """Write a place with dots, what has a name in a list by that: `parameters.steps.min`."""
+        at, steps = self.data, []
+        for step in place:
+            known = isinstance(at, dict) or (isinstance(step, int) and isinstance(at, list))
+            try:
+                at = at[step] if known else None
+            except (KeyError, IndexError):
+                at = None
+            name = at.get("name") if isinstance(step, int) and isinstance(at, dict) else None
+            steps.append(name if isinstance(name, str) and name else str(step))
+        return ".".join(steps)
+
     def _walk(self, node: yaml.Node, path: tuple[str, ...]) -> None:
         self._lines.setdefault(path, node.start_mark.line + 1)
         if isinstance(node, yaml.SequenceNode):
@@ -458,7 +502,8 @@ class Source:
             for key, value in node.value:
                 below = (*path, str(key.value))
                 if below in self._lines:
-                    raise FaultError(f"{key.value!r} is said twice", key.start_mark.line + 1)
+                    line = key.start_mark.line + 1
+                    raise FaultError.of("fault.twice", line, name=key.value)
                 self._lines[below] = key.start_mark.line + 1
                 self._walk(value, below)
 
@@ -475,9 +520,85 @@ def first_fault(exc: ValidationError, source: Source, *within: str) -> FaultErro
     """Make the first complaint of Pydantic a `FaultError` that names the place and the line."""
     first = exc.errors(include_url=False)[0]
     place = [*within, *first["loc"]]
-    reason = first["msg"].removeprefix("Value error, ")
+    said = _complaint(first, place)
     if place and place[-1] == "[key]":
         place.pop()
-        reason = f"put quotes around {place[-1]!r}: YAML reads it as {type(place[-1]).__name__}"
-    where = ".".join(str(step) for step in place)
-    return FaultError(f"{where}: {reason}" if where else reason, source.line(place))
+    elif first["type"] != "missing" and place and not source.holds(place):
+        place.pop()  # the member of a union that Pydantic tried
+        said = Sentence("fault.schema.value")
+    where, line = source.called(place), source.line(place)
+    return FaultError.of("fault.at", line, place=where, reason=said) if where else FaultError(said)
+
+
+_TYPES: Final[Mapping[str, str]] = {
+    "missing": "fault.schema.missing",
+    "string_type": "fault.schema.text",
+    "int_type": "fault.schema.whole",
+    "int_parsing": "fault.schema.whole",
+    "int_from_float": "fault.schema.whole",
+    "float_type": "fault.schema.number",
+    "float_parsing": "fault.schema.number",
+    "bool_type": "fault.schema.switch",
+    "bool_parsing": "fault.schema.switch",
+    "dict_type": "fault.schema.mapping",
+    "model_type": "fault.schema.mapping",
+    "tuple_type": "fault.schema.list",
+    "list_type": "fault.schema.list",
+    "too_short": "fault.schema.empty",
+}
+"""Types of Pydantic's errors -> our sentences; the rest is said in its own words."""
+
+_PATTERNS: Final[Mapping[str, str]] = {
+    r"^[a-z][a-z0-9_]{0,63}$": "fault.schema.name",
+    r"^[^/\\]+\.json$": "fault.schema.json",
+    r"^\d+(\.\d+)*$": "fault.schema.version",
+    "^[0-9a-f]{64}$": "fault.schema.sha256",
+}
+
+
+def _complaint(error: ErrorDetails, place: Sequence[object]) -> Sentence:
+    """Say one error of Pydantic in words of ours."""
+    kind, given = error["type"], error.get("ctx", {})
+    own = given.get("error")
+    if isinstance(own, MisfitError):
+        return own.said
+    if place and place[-1] == "[key]" and kind == "string_type":
+        return _unquoted(error["input"])
+    match kind:
+        case "extra_forbidden":
+            return _unknown(str(place[-1]))
+        case "enum":
+            return Sentence("fault.schema.one_of", {"allowed": ", ".join(Kind)})
+        case "string_pattern_mismatch":
+            return _mismatch(str(given["pattern"]))
+        case "greater_than" | "greater_than_equal":
+            limit = given.get("gt", given.get("ge"))
+            return Sentence(
+                f"fault.schema.{'above' if 'gt' in given else 'least'}", {"limit": limit}
+            )
+        case _ if kind in _TYPES:
+            return Sentence(_TYPES[kind])
+        case _:
+            return Sentence("fault.schema.other", {"detail": error["msg"]})
+
+
+def _unquoted(key: object) -> Sentence:
+    """Say what YAML made of a word without quotes, such as 16:9 or off."""
+    if key is None or isinstance(key, bool):
+        return Sentence(f"fault.schema.quotes_{'null' if key is None else 'switch'}")
+    return Sentence("fault.schema.quotes", {"key": key})
+
+
+def _unknown(key: str) -> Sentence:
+    known = {name for part in _Part.__subclasses__() for name in part.model_fields}
+    near = difflib.get_close_matches(key.lower(), sorted(known), 1)
+    if near:
+        return Sentence("fault.schema.unknown_near", {"near": near[0]})
+    return Sentence("fault.schema.unknown")
+
+
+def _mismatch(pattern: str) -> Sentence:
+    choice = re.fullmatch(r"\^\(([^()]+)\)\$", pattern)
+    if choice:
+        return Sentence("fault.schema.one_of", {"allowed": ", ".join(choice[1].split("|"))})
+    return Sentence(_PATTERNS[pattern])

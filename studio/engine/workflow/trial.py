@@ -11,7 +11,7 @@ from typing import Any
 
 from studio.engine.workflow import formula
 from studio.engine.workflow.binding import Workflow, bind, file_targets
-from studio.engine.workflow.graph import Target, is_link
+from studio.engine.workflow.graph import Target, is_link, some
 from studio.engine.workflow.manifest import (
     FaultError,
     Kind,
@@ -24,6 +24,7 @@ from studio.engine.workflow.manifest import (
 )
 from studio.engine.workflow.measures import facts_read
 from studio.errors import StudioError
+from studio.texts import Sentence
 
 Place = tuple[object, ...]
 """Where in the manifest: keys and positions from the top."""
@@ -34,16 +35,26 @@ def prove(workflow: Workflow, source: Source) -> frozenset[str]:
 
     Raises `FaultError` with the line of the first misfit.
     """
-    for place, reason in _misfits(workflow):
-        raise FaultError(reason, source.line(place))
+    for place, said in _misfits(workflow):
+        raise FaultError(said, source.line(place))
     used = []
     for values in forms(workflow):
         try:
             used.append(_used(workflow, values))
         except StudioError as error:
-            reason = f"with {values}: {error.params.get('reason', error)}"
-            raise FaultError(reason, source.line(("rules",))) from error
+            line = source.line(("rules",))
+            raise FaultError.of("fault.with", line, values=values, reason=_said(error)) from error
     return used[0].intersection(*used)
+
+
+def _said(error: StudioError) -> Sentence:
+    """Give the reason alone where the error comes from a fault, else the whole sentence."""
+    fault = error.__cause__
+    return (
+        fault.said
+        if isinstance(fault, FaultError)
+        else Sentence(f"error.{error.code}", error.params)
+    )
 
 
 def always_used(workflow: Workflow) -> frozenset[str]:
@@ -128,7 +139,7 @@ def _references(value: object) -> Iterator[str]:
         yield value
 
 
-def _misfits(workflow: Workflow) -> Iterator[tuple[Place, str]]:
+def _misfits(workflow: Workflow) -> Iterator[tuple[Place, Sentence]]:
     yield from _wrong_parameters(workflow)
     manifest, graph = workflow.manifest, workflow.graph
     for index, rule in enumerate(manifest.rules):
@@ -136,18 +147,18 @@ def _misfits(workflow: Workflow) -> Iterator[tuple[Place, str]]:
             yield ("rules", index), reason
     for index, output in enumerate(manifest.outputs):
         if output.node not in graph.nodes:
-            yield ("outputs", index, "node"), f"the graph has no node {output.node!r}"
+            yield ("outputs", index, "node"), _no_node(workflow, output.node)
     named = {output.node for output in manifest.outputs}
     for node, body in graph.nodes.items():
         if "filename_prefix" in body["inputs"] and node not in named:
-            yield ("outputs",), f"node {node!r} saves files, and outputs does not name it"
+            yield ("outputs",), Sentence("fault.saves", {"node": node})
     yield from _wrong_numbers(workflow)
     for index, need in enumerate(manifest.models):
         for reason in _wrong_need(workflow, need):
             yield ("models", index), reason
 
 
-def _wrong_parameters(workflow: Workflow) -> Iterator[tuple[Place, str]]:
+def _wrong_parameters(workflow: Workflow) -> Iterator[tuple[Place, Sentence]]:
     nodes = workflow.graph.nodes
     owners: dict[Target, str] = {}
     yield from _wrong_names(workflow.manifest)
@@ -156,10 +167,10 @@ def _wrong_parameters(workflow: Workflow) -> Iterator[tuple[Place, str]]:
             yield ("parameters", index, "bind"), reason
     for target in file_targets(workflow):
         if target not in owners and not is_link(nodes[target.node]["inputs"][target.input]):
-            yield ("parameters",), f"node {target.node!r} loads a file that no parameter gives it"
+            yield ("parameters",), Sentence("fault.loads", {"node": target.node})
 
 
-def _wrong_numbers(workflow: Workflow) -> Iterator[tuple[Place, str]]:
+def _wrong_numbers(workflow: Workflow) -> Iterator[tuple[Place, Sentence]]:
     """Check what is derived: formulas, the names they read, and where the numbers go."""
     manifest = workflow.manifest
     known = {p.name for p in manifest.parameters}
@@ -171,16 +182,16 @@ def _wrong_numbers(workflow: Workflow) -> Iterator[tuple[Place, str]]:
         twins = [twin for twin in manifest.derived[:index] if twin.name == one.name]
         apart = one.when and twins and all(twin.when for twin in twins)
         if one.name in known and not apart:
-            yield (*place, "name"), f"{one.name!r} is a name already"
+            yield (*place, "name"), Sentence("fault.name_used", {"name": one.name})
         if manifest.parameter(one.of) is None:
-            yield (*place, "of"), f"no parameter is named {one.of!r}"
+            yield (*place, "of"), _no_parameter(manifest, one.of)
         known.add(one.name)
     length = manifest.length
     for text in (length.frames, length.fps) if length else ():
         yield from ((("length",), reason) for reason in _wrong_formula(text, manifest))
 
 
-def _wrong_formula(text: str, manifest: Manifest) -> Iterator[str]:
+def _wrong_formula(text: str, manifest: Manifest) -> Iterator[Sentence]:
     numbers = {p.name for p in manifest.parameters if p.type in (Kind.INTEGER, Kind.NUMBER)}
     numbers |= {one.name for one in manifest.derived}
     files = {p.name for p in manifest.parameters if p.type.file}
@@ -188,21 +199,21 @@ def _wrong_formula(text: str, manifest: Manifest) -> Iterator[str]:
     try:
         read = formula.names(text)
     except FaultError as fault:
-        yield fault.reason
+        yield fault.said
         return
     for name in sorted(read):
         file, _, measure = name.partition(".")
         measured = file in files and measure in ("seconds", "width", "height")
         measured = measured or (file in texts and measure == "seconds")
         if name not in numbers and not measured:
-            yield f"{text!r} reads {name!r}, which is no number here"
+            yield Sentence("fault.formula.reads", {"formula": text, "name": name})
 
 
-def _wrong_names(manifest: Manifest) -> Iterator[tuple[Place, str]]:
+def _wrong_names(manifest: Manifest) -> Iterator[tuple[Place, Sentence]]:
     names: set[str] = set()
     for index, p in enumerate(manifest.parameters):
         if p.name in names:
-            yield ("parameters", index, "name"), f"a second parameter is named {p.name!r}"
+            yield ("parameters", index, "name"), Sentence("fault.second", {"name": p.name})
         names.add(p.name)
     names |= {one.name for one in manifest.derived}
     asked: list[tuple[Place, When]] = [
@@ -215,17 +226,19 @@ def _wrong_names(manifest: Manifest) -> Iterator[tuple[Place, str]]:
             (("parameters", index, "inside_first"), p.inside_first),
         ]
         if p.same_size_as is not None and p.same_size_as not in names:
-            yield ("parameters", index, "same_size_as"), f"no parameter is named {p.same_size_as!r}"
+            yield ("parameters", index, "same_size_as"), _no_parameter(manifest, p.same_size_as)
         asked += [
             (("parameters", index, "variants", at, "when"), variant.when)
             for at, variant in enumerate(p.variants)
         ]
     for place, when in asked:
         for name in when.keys() - names:
-            yield (*place, name), f"no parameter is named {name!r}"
+            yield (*place, name), _no_parameter(manifest, name)
 
 
-def _wrong_targets(workflow: Workflow, p: Parameter, owners: dict[Target, str]) -> Iterator[str]:
+def _wrong_targets(
+    workflow: Workflow, p: Parameter, owners: dict[Target, str]
+) -> Iterator[Sentence]:
     yield from _wrong_places(workflow, p.targets())
     for place in p.targets():
         try:
@@ -233,40 +246,49 @@ def _wrong_targets(workflow: Workflow, p: Parameter, owners: dict[Target, str]) 
         except FaultError:
             continue
         if is_link(workflow.graph.nodes[target.node]["inputs"][target.input]):
-            yield f"{place} is a link in the graph: what is bound to it would be lost"
+            yield Sentence("fault.is_link", {"place": place})
         # A field that counts only for some values of another may set what that one leaves open.
         if owners.setdefault(target, p.name) != p.name and owners[target] not in p.when:
-            yield f"{place} is set by {owners[target]!r} already"
+            yield Sentence("fault.set_twice", {"place": place, "by": owners[target]})
 
 
-def _wrong_need(workflow: Workflow, need: ModelNeed) -> Iterator[str]:
+def _wrong_need(workflow: Workflow, need: ModelNeed) -> Iterator[Sentence]:
     yield from _wrong_places(workflow, [need.bind])
     for model in (need.model, *need.alternatives):
         if model not in workflow.models:
-            yield f"models.yaml has no {model!r}"
+            yield Sentence("fault.no_model", {"model": model})
 
 
-def _wrong_places(workflow: Workflow, places: Iterator[str] | list[str]) -> Iterator[str]:
+def _no_node(workflow: Workflow, node: str) -> Sentence:
+    return Sentence("fault.no_node", {"node": node, "known": some(workflow.graph.nodes)})
+
+
+def _no_parameter(manifest: Manifest, name: str) -> Sentence:
+    known = [p.name for p in manifest.parameters] + [one.name for one in manifest.derived]
+    return Sentence("fault.no_parameter", {"name": name, "known": some(dict.fromkeys(known))})
+
+
+def _wrong_places(workflow: Workflow, places: Iterator[str] | list[str]) -> Iterator[Sentence]:
     for place in places:
         try:
             workflow.graph.target(place)
         except FaultError as fault:
-            yield fault.reason
+            yield fault.said
 
 
-def _wrong_rule(workflow: Workflow, rule: Rule) -> Iterator[str]:
+def _wrong_rule(workflow: Workflow, rule: Rule) -> Iterator[Sentence]:
     nodes = workflow.graph.nodes
     for node in (*rule.bypass, *rule.remove):
         if node not in nodes:
-            yield f"the graph has no node {node!r}"
+            yield _no_node(workflow, node)
     for node, outputs in rule.bypass.items():
         for name in outputs.values():
             if node in nodes and name not in nodes[node]["inputs"]:
-                yield f"node {node!r} has no input {name!r} to bypass to"
+                yield Sentence("fault.bypass", {"node": node, "input": name})
     for place, value in rule.set.items():
         try:
             workflow.graph.settable(place)
         except FaultError as fault:
-            yield fault.reason
+            yield fault.said
         if isinstance(value, tuple) and (value[0] not in nodes or value[1] < 0):
-            yield f"{place} is set to {list(value)}, which the graph does not have"
+            yield Sentence("fault.set_lost", {"place": place, "value": list(value)})

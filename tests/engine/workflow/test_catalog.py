@@ -94,12 +94,17 @@ def test_a_right_folder_has_nothing_broken(put: Put) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "line", "reason"),
     [
-        ("tab: demo", "tab: demo\nTab: x", 3, "Tab: Extra inputs"),
+        ("tab: demo", "tab: demo\nTab: x", 3, "Tab: there is no such key here; is 'tab' meant?"),
         ("tab: demo", "tab: demo\ntab: other", 3, "'tab' is said twice"),
-        ("name: demo", "name: other", 1, "must hold 'demo'"),
+        ("name: demo", "name: other", 1, "write name: demo"),
         ("category: image", "category: picture", 4, "category"),
         ("category: image", "category: [image", 5, "not YAML"),
-        ("type: integer", "type: whole", 9, "parameters.2.type"),
+        (
+            "type: integer",
+            "type: whole",
+            9,
+            "parameters.steps.type: this must be one of text, integer",
+        ),
         ("min: 1, max: 9", "max: 9", 9, "a number needs min and max"),
         ("min: 1, max: 9", "min: 10, max: 9", 9, "min is above max"),
         ("default: 4", "default: 40", 9, "the default 40"),
@@ -109,8 +114,8 @@ def test_a_right_folder_has_nothing_broken(put: Put) -> None:
         ("bind: [sampler.steps]", "bind: [sampler.model]", 9, "is a link in the graph"),
         ("bind: [sampler.steps]", "bind: [sampler.seed]", 9, "is set by 'seed' already"),
         ("name: steps", "name: seed", 9, "a second parameter is named 'seed'"),
-        ("name: steps", "name: 2steps", 9, "parameters.2.name"),
-        ("folder: loras, ", "", 10, "folder belongs to a model"),
+        ("name: steps", "name: 2steps", 9, "parameters.2steps.name: a name has small letters"),
+        ("folder: loras, ", "", 10, "a model needs folder"),
         ("when: {lora: empty}", "when: {lara: empty}", 12, "no parameter is named 'lara'"),
         ("when: {lora: empty}", "when: {lora: none}", 12, "rules.0.when.lora"),
         ("when: {lora: empty}", "when: {lora: {lt: 1, empty: true}}", 12, "exactly one of"),
@@ -144,7 +149,7 @@ def test_a_shape_without_quotes_is_explained(put: Put) -> None:
     )
 
     assert fault.line == 9
-    assert "put quotes around 61" in fault.reason
+    assert "YAML reads it as the number 61" in fault.reason
 
 
 def test_a_file_that_no_parameter_gives_is_found(put: Put) -> None:
@@ -180,7 +185,10 @@ def test_a_missing_graph_is_told(put: Put, tmp_path: Path) -> None:
     put()
     (tmp_path / "demo.json").unlink()
 
-    assert only(load(tmp_path)) == Broken("demo.json", 0, "the file is not there")
+    broken = only(load(tmp_path))
+
+    assert (broken.file, broken.line) == ("demo.yaml", 5)
+    assert "demo.json is not in this folder" in broken.reason
 
 
 def test_a_graph_without_a_manifest_is_told(put: Put) -> None:
@@ -252,14 +260,14 @@ FIRST_PICKS = (
 def test_workflows_of_a_tab_without_a_picking_field_disagree(put: Put) -> None:
     broken = only(put(more={"second.yaml": SECOND}))
 
-    assert broken.file == "second.yaml"
+    assert (broken.file, broken.line) == ("second.yaml", 2)
     assert "picks: true" in broken.reason
 
 
 def test_one_name_with_two_kinds_in_a_tab_disagrees(put: Put) -> None:
     second = SECOND.replace("name: steps, type: integer", "name: steps, type: number")
 
-    assert "'steps' is a number here" in only(put(FIRST_PICKS, more={"second.yaml": second})).reason
+    assert "'steps' is number here" in only(put(FIRST_PICKS, more={"second.yaml": second})).reason
 
 
 def test_a_tab_picks_by_its_field(put: Put) -> None:

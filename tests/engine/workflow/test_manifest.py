@@ -161,4 +161,4 @@ def test_yaml_builds_no_objects() -> None:
 def test_reading_names_the_place_that_is_wrong() -> None:
     with pytest.raises(FaultError) as caught:
         read(Source("name: demo\ntab: demo\ntitle: {en: x}\ncategory: image\ngraph: d.json\n"))
-    assert caught.value.reason.startswith("parameters: Field required")
+    assert caught.value.reason.startswith("parameters: this is missing")
