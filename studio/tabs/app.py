@@ -72,6 +72,15 @@ _SCRIPT_WORDS: Final = {
     "share_open": "page.share.open",
     "share_stop": "page.share.stop",
     "share_stopped": "page.share.stopped",
+    "share_which": "page.share.which",
+    "share_file": "page.share.file",
+    "share_term": "page.share.term",
+    "share_make": "page.share.make",
+    "share_makes": "page.share.makes",
+    "share_made": "page.share.made",
+    "share_renew": "page.share.renew",
+    "share_copy_all": "page.share.copy_all",
+    "large": "gallery.open",
 }
 _TICK: Final = """
 const tick = () => { if (!document.hidden && !window.studio.away) trigger('tick'); };

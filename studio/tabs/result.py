@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import html
 import io
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -265,7 +266,8 @@ def shown(job: Job, output: Output, language: str, *, small: bool) -> str:
             )
             return (
                 f'<img class="studio-picture" role="button" tabindex="0" src="{src}"{size}'
-                f' data-full="{url}" data-name="{name}" alt="{alt}" decoding="async">'
+                f' data-full="{url}" data-name="{name}"'
+                f' data-of="{attribute(output.name)}" alt="{alt}" decoding="async">'
             )
         case "video":
             poster = attribute(thumbnail_url(job, output))
@@ -298,7 +300,7 @@ def _meta(job: Job, language: str) -> str:
     if len(job.outputs) > 1:
         facts.append(f"<span>{say('page.files', language, n=len(job.outputs))}</span>")
     actions = _act("again", job, "page.use_again", language)
-    actions += share_button(job, job.outputs[0], language) + _downloads(job, language)
+    actions += share_button(job, language) + _downloads(job, language)
     return (
         f'<div class="studio-meta"><div class="studio-facts">{"".join(facts)}</div>'
         f'<div class="studio-actions">{actions}</div></div>'
@@ -326,14 +328,14 @@ def _act(act: str, job: Job, key: str, language: str) -> str:
     )
 
 
-def share_button(job: Job, output: Output, language: str, *, hidden: bool = False) -> str:
-    """Draw what opens the dialog of a link to one file (share.js); nothing where none can be."""
-    if not shareable(output):
+def share_button(job: Job, language: str) -> str:
+    """Draw what opens the dialog of links to a job's files (share.js); nothing if none can be."""
+    files = [[one.name, thumbnail_url(job, one)] for one in job.outputs if shareable(one)]
+    if not files:
         return ""
-    of = f'data-job="{attribute(job.job_id)}" data-of="{attribute(output.name)}"'
     return (
-        f'<button type="button" class="studio-act" data-act="share" {of}'
-        f"{' hidden' if hidden else ''}>"
+        f'<button type="button" class="studio-act" data-act="share"'
+        f' data-job="{attribute(job.job_id)}" data-files="{attribute(json.dumps(files))}">'
         f"{say('page.share', language)}</button>"
     )
 

@@ -155,7 +155,7 @@ def _actions(job: Job, sends: Mapping[str, Sequence[Way]], language: str, *, aga
     parts += [
         _download(job, output, language, hidden=i > 0) for i, output in enumerate(job.outputs)
     ]
-    parts += [share_button(job, one, language, hidden=i > 0) for i, one in enumerate(job.outputs)]
+    parts.append(share_button(job, language))
     if len(job.outputs) > 1:
         words = say("page.download_all", language)
         link = f"outputs/zip?of={quote(job.job_id)}"

@@ -216,6 +216,8 @@ class ShareList(BaseModel):
     """Your links, the newest first; ended ones for another month."""
 
     shares: list[ShareView]
+    days: int = Field(description="how long a new link lasts unless said")
+    max_days: int = Field(description="the longest it may last")
 
 
 class Unshared(BaseModel):
@@ -258,7 +260,11 @@ class ShareRoutes:
         caller = await self._rest.caller(request)
         find = partial(self._shares.listing, caller.person, job_id=job_id)
         found, site = await anyio.to_thread.run_sync(find), site_of(request)
-        return ShareList(shares=[_view(one, site) for one in found])
+        return ShareList(
+            shares=[_view(one, site) for one in found],
+            days=self._shares.days,
+            max_days=self._shares.max_days,
+        )
 
     async def unshare(self, request: Request, share_id: str) -> Unshared:
         """End a link at once."""

@@ -182,6 +182,8 @@
     const say = spoken();
     const image = make("img", { alt: "" });
     const keep = make("a", { class: "studio-act studio-strong", text: say.download });
+    const button = picture.closest(".studio-stage").querySelector("[data-act='share']");
+    const share = button && button.cloneNode(true);
     const count = make("span");
     const step = (by) => { at = (at + by + all.length) % all.length; show(); };
     const round = (word, glyph, act) => make("button", { type: "button", class: "studio-round", "data-way": word, title: say[word], "aria-label": say[word], text: glyph, onclick: act });
@@ -190,10 +192,11 @@
       image.alt = all[at].alt;
       keep.href = `${all[at].dataset.full}?download=1`;
       keep.download = all[at].dataset.name;
+      if (share) share.dataset.of = all[at].dataset.of;
       count.textContent = all.length > 1 ? `${at + 1} / ${all.length}` : "";
     };
-    view = make("dialog", { class: "studio-view", onclose: () => { view.remove(); view = null; picture.focus({ preventScroll: true }); } },
-      image, make("div", { class: "studio-view-bar" }, count, keep, round("close", "✕", () => view.close())),
+    view = make("dialog", { class: "studio-view", "aria-label": say.large, onclose: () => { view.remove(); view = null; picture.focus({ preventScroll: true }); } },
+      image, make("div", { class: "studio-view-bar" }, count, keep, ...(share ? [share] : []), round("close", "✕", () => view.close())),
       ...(all.length > 1 ? [round("previous", "‹", () => step(-1)), round("next", "›", () => step(1))] : []));
     view.addEventListener("click", (event) => { if (event.target === view) view.close(); });
     view.addEventListener("keydown", (event) => {
@@ -206,7 +209,7 @@
       if (from !== null && all.length > 1 && Math.abs(event.clientX - from) > 48) step(event.clientX < from ? 1 : -1);
       from = null;
     });
-    document.body.append(view);
+    (document.querySelector(".gradio-container") || document.body).append(view);
     show();
     view.showModal();
   };

@@ -30,6 +30,7 @@
   };
   const hide = () => {
     if (!notice) return;
+    notice.close(); // first: what stood above it goes back where it was
     notice.remove();
     notice = null;
     window.studio.away = false;

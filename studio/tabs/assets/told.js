@@ -18,9 +18,22 @@
     ground().append(toast);
     fading = setTimeout(() => mine.remove(), SHOWN_MS);
   };
+  // Gradio's own notices, such as the fault of a queued event, lie in one element that its Svelte
+  // keeps: it goes as a whole to where they can be read and pressed, and back again.
+  const notices = document.getElementsByClassName("toast-wrap");
+  let wrap = null;
+  let home = null;
+  const lift = () => {
+    const found = notices[0] || wrap;
+    if (!found || !found.parentElement) return;
+    if (found !== wrap) { wrap = found; home = found.parentElement; }
+    const place = [...document.querySelectorAll("dialog[open]")].pop() || home;
+    if (wrap.parentElement !== place) place.append(wrap);
+  };
   // A dialog that opens or closes meanwhile takes nothing away.
   new MutationObserver(() => {
     if (toast && toast.isConnected && toast.parentElement !== ground()) ground().append(toast);
+    lift();
   }).observe(document.documentElement, { subtree: true, attributeFilter: ["open"] });
 
   // Gradio writes HTML, the page text. A title has only what was said to a person.
