@@ -31,7 +31,7 @@ from studio.engine.workflow.catalog import load
 from studio.engine.workflow.manifest import ModelFile
 from studio.engine.workflow.preflight import size_text
 from studio.errors import StudioError
-from studio.texts import text
+from studio.texts import Sentence, text
 
 if sys.platform != "win32":
     import fcntl
@@ -77,7 +77,10 @@ def place_of(model: ModelFile) -> Path:
     parts = [*Path(model.folder).parts, *re.split(r"[/\\]", model.file)]
     if any(part in ("", ".", "..") or ":" in part or part.startswith("/") for part in parts):
         raise StudioError(
-            "manifest_invalid", file="models.yaml", line=0, reason=f"{model.file!r} is no file name"
+            "manifest_invalid",
+            file="models.yaml",
+            line=0,
+            reason=Sentence("fetch.reason.no_file_name", {"file": model.file}),
         )
     return Path(*parts)
 
@@ -151,8 +154,8 @@ def _room_for_all(items: Sequence[Wanted], into: Path) -> None:
 def _room(item: Wanted, missing: int, folder: Path) -> None:
     free = shutil.disk_usage(folder).free
     if missing + SPARE_BYTES > free:
-        need = f"{(missing + SPARE_BYTES) / 1e9:.1f} GB"
-        raise _failed(item, f"{need} of disk are needed, {free / 1e9:.1f} GB are free")
+        said = {"needed": f"{(missing + SPARE_BYTES) / 1e9:.1f}", "free": f"{free / 1e9:.1f}"}
+        raise _failed(item, "room", **said)
 
 
 def _size(path: Path) -> int:
@@ -173,7 +176,7 @@ def fetch(
     there is never overwritten.
     """
     if item.there:
-        raise _failed(item, "the file is there already")
+        raise _failed(item, "there")
     item.path.parent.mkdir(parents=True, exist_ok=True)
     part = item.path.with_name(item.path.name + ".part")
     with part.open("ab") as into, requests.Session() as session:
@@ -181,7 +184,7 @@ def fetch(
         _carry(_Transfer(item, session, into, progress, timeout_s), tries, pause_s)
     _check(item, part)
     if item.there:
-        raise _failed(item, "the file is there already")
+        raise _failed(item, "there")
     part.rename(item.path)
 
 
@@ -193,12 +196,14 @@ def _carry(transfer: _Transfer, tries: int, pause_s: float) -> None:
         try:
             if transfer.attempt():
                 return
-            trouble = "the connection ended early"
+            trouble = ""
         except requests.RequestException as exc:
             trouble = type(exc).__name__
         idle = 0 if transfer.have > before else idle + 1
         Event().wait(pause_s * min(idle + 1, 10))
-    raise _failed(transfer.item, f"{trouble}; what came is kept, the next try goes on from there")
+    if trouble:
+        raise _failed(transfer.item, "broken", detail=trouble)
+    raise _failed(transfer.item, "early")
 
 
 class _Transfer:
@@ -250,7 +255,7 @@ class _Transfer:
         if answer.status_code == 429 or answer.status_code >= 500:
             return None
         if answer.status_code >= 400:
-            raise _failed(self.item, f"HTTP {answer.status_code} from {_host(answer.url)}")
+            raise _failed(self.item, "http", status=answer.status_code, host=_host(answer.url))
         etag = answer.headers.get("ETag", "")
         self._etag = "" if etag.startswith("W/") else etag
         if answer.status_code != 206:
@@ -258,7 +263,7 @@ class _Transfer:
             length = answer.headers.get("Content-Length", "")
             return int(length) if length.isdigit() else None
         if f"bytes {self.have}-" not in answer.headers.get("Content-Range", ""):
-            raise _failed(self.item, "the server sent another part than was asked for")
+            raise _failed(self.item, "other_part")
         return int(whole[1]) if whole else None
 
     def _write(self, answer: requests.Response, total: int | None) -> None:
@@ -269,8 +274,8 @@ class _Transfer:
                 self._into.flush()
             except OSError as exc:
                 if exc.errno == errno.ENOSPC:
-                    raise _failed(self.item, "the disk is full; what came is kept") from exc
-                raise _failed(self.item, str(exc.strerror)) from exc
+                    raise _failed(self.item, "disk_full") from exc
+                raise _failed(self.item, "disk", detail=exc.strerror) from exc
             self._progress(self.have, total)
 
     def _restart(self) -> None:
@@ -290,7 +295,7 @@ def _hold(item: Wanted, into: BinaryIO) -> None:
     try:
         fcntl.flock(into, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as exc:
-        raise _failed(item, "it is being fetched already") from exc
+        raise _failed(item, "busy") from exc
 
 
 def _check(item: Wanted, part: Path) -> None:
@@ -298,18 +303,19 @@ def _check(item: Wanted, part: Path) -> None:
     model, size = item.model, part.stat().st_size
     if model.bytes is not None and size != model.bytes:
         part.unlink()
-        raise _failed(item, f"it has {size} bytes in place of {model.bytes}")
+        raise _failed(item, "size", size=size, wanted=model.bytes)
     if model.sha256 is None:
         return
     with part.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if found != model.sha256:
         part.unlink()
-        raise _failed(item, "its checksum is not the one of models.yaml")
+        raise _failed(item, "checksum")
 
 
-def _failed(item: Wanted, reason: str) -> StudioError:
-    return StudioError("fetch_failed", file=item.path.name, reason=reason)
+def _failed(item: Wanted, reason: str, **params: object) -> StudioError:
+    said = Sentence(f"fetch.reason.{reason}", params)
+    return StudioError("fetch_failed", file=item.path.name, reason=said)
 
 
 def _host(url: str) -> str:

@@ -34,6 +34,7 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from studio.errors import StudioError
+from studio.texts import Sentence
 
 PROJECT: Final = Path(__file__).resolve().parent.parent
 """The folder where `studio_app.py` lies."""
@@ -46,24 +47,15 @@ HIDDEN: Final = "********"
 _SECRET_MIN_CHARS: Final = 16
 _SPACE_PROXIES: Final = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")
 _SHOWN_CHARS: Final = 120
-_URLS: Final = "addresses like http://127.0.0.1:8188, separated by commas, without user or password"
-_HEADERS: Final = (
-    'JSON like {"http://127.0.0.1:8188": {"X-Key": "..."}} for addresses in COMFY_URLS'
-)
-_ROOT_PATH: Final = "empty, or a path like /studio"
-_DATABASE: Final = (
-    "unset, sqlite:///FILE, or mysql://USER:PASSWORD@HOST:PORT/NAME with % for odd characters"
-)
-_REDIS: Final = (
-    "unset, or redis://:PASSWORD@HOST:PORT/NUMBER (rediss:// for TLS) without anything behind it"
-)
-_PROXIES: Final = "addresses or networks like 10.0.0.0/8, separated by commas"
-_HOSTS: Final = "hosts like hooks.internal or 10.0.0.5:8443, separated by commas"
-_ORIGINS: Final = "origins like https://example.com, without a path, separated by commas"
-_OFF: Final = (
-    "guests or required while STUDIO_HOST is not this machine alone or STUDIO_SHARE is on;"
-    " off lets everybody in as one person"
-)
+_URLS: Final = "allowed.urls"
+_HEADERS: Final = "allowed.headers"
+_ROOT_PATH: Final = "allowed.root_path"
+_DATABASE: Final = "allowed.database"
+_REDIS: Final = "allowed.redis"
+_PROXIES: Final = "allowed.proxies"
+_HOSTS: Final = "allowed.hosts"
+_ORIGINS: Final = "allowed.origins"
+_OFF: Final = "allowed.off"
 
 _SECRETS: Final = frozenset(
     {"STUDIO_SECRET", "COMFY_TOKEN", "COMFY_HEADERS", "DB_PASSWORD", "REDIS_PASSWORD"}
@@ -98,9 +90,9 @@ _LIMITS: Final = (
 _PASSWORD: Final = re.compile(r"//.*@")
 
 
-def _refuse(allowed: str) -> PydanticCustomError:
-    """Make the error of a rule of ours: `allowed` says what would do."""
-    return PydanticCustomError("not_allowed", "{allowed}", {"allowed": allowed})
+def _refuse(key: str, **params: object) -> PydanticCustomError:
+    """Make the error of a rule of ours: the text `key` says what would do."""
+    return PydanticCustomError("not_allowed", "not allowed", {"allowed": Sentence(key, params)})
 
 
 def _address(value: str) -> str:
@@ -437,7 +429,7 @@ class Settings(BaseSettings):
     @classmethod
     def _host_is_a_name(cls, value: str | None) -> str | None:
         if value and (set("/,@? ") & set(value) or (":" in value and value[0] != "[")):
-            raise _refuse("a host name or IP address; put whole addresses into COMFY_URLS")
+            raise _refuse("allowed.host")
         return value
 
     @field_validator("comfy_urls")
@@ -450,7 +442,7 @@ class Settings(BaseSettings):
             return value
         one = f"http://{host or '127.0.0.1'}:{port or 8188}"
         if value and one not in value:
-            raise _refuse(f"either COMFY_URLS, or COMFY_HOST and COMFY_PORT (now {one}), not both")
+            raise _refuse("allowed.one_comfy", address=one)
         return value or (one,)
 
     @field_validator("comfy_headers")
@@ -483,7 +475,7 @@ class Settings(BaseSettings):
     @classmethod
     def _secret_is_long(cls, value: SecretStr) -> SecretStr:
         if 0 < len(value.get_secret_value()) < _SECRET_MIN_CHARS:
-            raise _refuse(f"at least {_SECRET_MIN_CHARS} characters, or unset")
+            raise _refuse("allowed.secret", chars=_SECRET_MIN_CHARS)
         return value
 
     @field_validator("share_days")
@@ -491,14 +483,14 @@ class Settings(BaseSettings):
     def _links_end_in_time(cls, value: int, info: ValidationInfo) -> int:
         most = info.data.get("share_max_days", value)
         if value > most:
-            raise _refuse(f"at most SHARE_MAX_DAYS, which is {most}")
+            raise _refuse("allowed.share_days", days=most)
         return value
 
     @field_validator("workflows_dir")
     @classmethod
     def _workflows_are_there(cls, value: Path) -> Path:
         if not value.is_dir():
-            raise _refuse("a folder that is there")
+            raise _refuse("allowed.folder")
         return value
 
     @field_validator("db_host", "redis_host")
@@ -511,7 +503,7 @@ class Settings(BaseSettings):
     def _database_is_one(cls, value: str, info: ValidationInfo) -> str:
         one = _mysql_of(info.data)
         if one and value and value != one:
-            raise _refuse("either DATABASE_URL, or DB_HOST and its like, not both")
+            raise _refuse("allowed.one_database")
         value = one or value
         if not value:
             return f"sqlite:///{info.data.get('data_dir', _folder(Path('data'))) / 'studio.db'}"
@@ -527,7 +519,7 @@ class Settings(BaseSettings):
     def _redis_is_one(cls, value: str, info: ValidationInfo) -> str:
         one = _redis_of(info.data)
         if one and value and value != one:
-            raise _refuse("either REDIS_URL, or REDIS_HOST and its like, not both")
+            raise _refuse("allowed.one_redis")
         value = one or value
         if value and not _is_server(value, ("redis", "rediss"), path=False):
             raise _refuse(_REDIS)
@@ -604,7 +596,7 @@ def shown(name: str, value: object) -> str:
     return text if len(text) <= _SHOWN_CHARS else f"{text[: _SHOWN_CHARS - 1]}…"
 
 
-def _invalid(name: str, value: object, allowed: str) -> StudioError:
+def _invalid(name: str, value: object, allowed: Sentence | str) -> StudioError:
     return StudioError("settings_invalid", name=name, value=shown(name, value), allowed=allowed)
 
 
@@ -617,7 +609,7 @@ def _refuse_misleading_names(env_file: Path | None) -> None:
     }
     for name, value in from_file.items():
         if name.startswith(("STUDIO_", "COMFY_")) and name.lower() not in Settings.model_fields:
-            raise _invalid(name, value, "no such setting; .env.example lists all there are")
+            raise _invalid(name, value, Sentence("allowed.no_setting"))
 
 
 def _first(exc: ValidationError) -> StudioError:
@@ -626,20 +618,22 @@ def _first(exc: ValidationError) -> StudioError:
     return _invalid(env_name(field), error["input"], _allowed(error, field))
 
 
-def _allowed(error: ErrorDetails, field: str) -> str:
+def _allowed(error: ErrorDetails, field: str) -> Sentence | str:
     """Say what a field takes, from its type and bounds."""
     if error["type"] == "not_allowed":
-        return str(error["ctx"]["allowed"])
+        said: Sentence = error["ctx"]["allowed"]
+        return said
     info = Settings.model_fields[field]
     if info.annotation is bool:
-        return "true or false"
+        return Sentence("allowed.switch")
     if get_origin(info.annotation) is Literal:
         return ", ".join(get_args(info.annotation))
     bounds = {type(rule): rule for rule in info.metadata}
     if Ge in bounds and Le in bounds:
-        kind = "a number" if info.annotation is float else "a whole number"
-        return f"{kind} from {bounds[Ge].ge} to {bounds[Le].le}"
-    return "some text" if info.annotation in (str, str | None) else error["msg"]
+        key = "allowed.number" if info.annotation is float else "allowed.whole"
+        return Sentence(key, {"low": bounds[Ge].ge, "high": bounds[Le].le})
+    text = info.annotation in (str, str | None)
+    return Sentence("allowed.text") if text else error["msg"]
 
 
 def _make_folder(field: str, folder: Path) -> None:
@@ -648,8 +642,7 @@ def _make_folder(field: str, folder: Path) -> None:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as exc:
-        allowed = "a folder that this program may write into"
-        raise _invalid(env_name(field), folder, allowed) from exc
+        raise _invalid(env_name(field), folder, Sentence("allowed.writable")) from exc
 
 
 def _kept_secret(folder: Path) -> str:
@@ -669,5 +662,5 @@ def _kept_secret(folder: Path) -> str:
             Path(draft).unlink()
     kept = path.read_text("ascii").strip()
     if len(kept) < _SECRET_MIN_CHARS:
-        raise _invalid("STUDIO_SECRET", kept, f"a longer secret in {path}; delete it for a new one")
+        raise _invalid("STUDIO_SECRET", kept, Sentence("allowed.kept_secret", {"path": path}))
     return kept

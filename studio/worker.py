@@ -14,6 +14,7 @@ from studio.build import build
 from studio.engine.heart import Lease
 from studio.errors import StudioError
 from studio.settings import Settings
+from studio.texts import Sentence
 
 log = logging.getLogger("studio.worker")
 
@@ -37,7 +38,7 @@ def run_worker(
             "settings_invalid",
             name="STUDIO_WORKERS",
             value=0,
-            allowed="a whole number from 1 to 64 for a worker",
+            allowed=Sentence("allowed.worker"),
         )
     stopped = threading.Event()
     with _signals_to(stopped):

@@ -395,7 +395,7 @@ def test_import_takes_the_graph_out_of_a_webp_and_a_video(run: Run, folders: Pat
     ("data", "said"),
     [
         ({"nodes": [], "links": []}, "這是 ComfyUI 頁面的格式"),
-        ({}, "流程圖裡沒有節點"),
+        ({}, "節點圖裡沒有節點"),
         ("{", "這不是 JSON"),
         (GRAPH | {"2": {"class_type": "ImageInvert", "inputs": {"image": ["9", 0]}}}, "沒有它"),
     ],

@@ -416,3 +416,15 @@ def test_a_link_never_lasts_longer_than_the_longest(load: Load) -> None:
 
     assert refused.value.params["name"] == "SHARE_DAYS"
     assert "SHARE_MAX_DAYS" in refused.value.params["allowed"]
+
+
+def test_what_is_allowed_is_said_in_the_readers_language(
+    load: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STUDIO_PORT", "70000")
+
+    with pytest.raises(StudioError) as caught:
+        load()
+
+    sentence, _ = texts.explain(caught.value, "zh-TW")
+    assert sentence == "STUDIO_PORT=70000 無法使用。可用的值：1 到 65535 的整數。"

@@ -26,6 +26,7 @@ from pymysql.constants import CLIENT
 
 from studio.engine.records import Tables, tables
 from studio.errors import StudioError
+from studio.texts import Sentence
 
 log = logging.getLogger("studio.database")
 
@@ -330,7 +331,7 @@ def _version(url: str, where: dict[str, Any], patience_s: float) -> str:
 
 def _bad_url(url: str) -> StudioError:
     shown = re.sub(r"//[^/@]*@", "//***@", url)
-    allowed = "sqlite:///FILE or mysql://USER:PASSWORD@HOST:PORT/NAME"
+    allowed = Sentence("allowed.database")
     return StudioError("settings_invalid", name="DATABASE_URL", value=shown, allowed=allowed)
 
 

@@ -136,7 +136,10 @@ class StudioBlocks(gr.Blocks):
                 raise self._fault from None
             port = options.get("server_port", "?")
             raise StudioError(
-                "settings_invalid", name="STUDIO_PORT", value=port, allowed="a port that is free"
+                "settings_invalid",
+                name="STUDIO_PORT",
+                value=port,
+                allowed=texts.Sentence("allowed.free_port"),
             ) from exc
 
     def _share_link(self, options: Mapping[str, Any]) -> ShareLink | None:
