@@ -2,13 +2,16 @@
 
 A start makes a million things that stay. Python would look through all of them for garbage again
 and again, a sixth of the start; and Gradio reads and parses the source of each of its components
-at every import, to write stubs for editors that are there since its first.
+at every import, to write stubs for editors that are there since its first. And Peewee loads the
+driver of MySQL, with a cryptography library, wherever it is installed: 7 MB that SQLite never
+needs. `engine.database` gives Peewee the driver when a database of that kind is opened.
 """
 
 from __future__ import annotations
 
 import ctypes
 import gc
+import importlib
 import sys
 import threading
 from collections.abc import Sequence
@@ -17,6 +20,7 @@ from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from types import ModuleType
 from typing import Any, Final
 
+DRIVER: Final = "pymysql"
 STUBS: Final = ("gradio.component_meta", "create_or_modify_pyi")
 """The module that writes stubs, and its function that does."""
 FIRST_TRIM_S: Final = 3.0
@@ -50,9 +54,21 @@ def _write_nothing(*_arguments: Any) -> None:
     pass
 
 
+def _load_peewee_alone() -> None:
+    """Load Peewee as where its driver of MySQL is not installed."""
+    if "peewee" in sys.modules or DRIVER in sys.modules:
+        return
+    sys.modules[DRIVER] = None  # type: ignore[assignment]  # how Python says: not to be had
+    try:
+        importlib.import_module("peewee")
+    finally:
+        del sys.modules[DRIVER]
+
+
 def begin() -> None:
     """Begin a start: until `settle`, nothing is looked through."""
     gc.disable()
+    _load_peewee_alone()
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
         sys.meta_path.insert(0, _Finder())
 

@@ -19,10 +19,8 @@ from typing import Any, Final, TypeVar
 from urllib.parse import unquote, urlsplit
 
 import peewee as pw
-import pymysql
 from playhouse.migrations import Runner
 from playhouse.pool import MaxConnectionsExceeded, PooledMySQLDatabase, PooledSqliteDatabase
-from pymysql.constants import CLIENT
 
 from studio.engine.records import Tables, tables
 from studio.errors import StudioError
@@ -288,6 +286,8 @@ def _open_mysql(url: str, patience_s: float) -> Database:
 
 
 def _mysql_place(url: str) -> dict[str, Any]:
+    from pymysql.constants import CLIENT  # here: a studio on SQLite does without (see `early`)
+
     try:
         parts = urlsplit(url)
         port = parts.port or 3306
@@ -312,6 +312,10 @@ def _mysql_place(url: str) -> dict[str, Any]:
 
 
 def _version(url: str, where: dict[str, Any], patience_s: float) -> str:
+    import pymysql
+
+    # Peewee may have been loaded without it.
+    pw.mysql = pymysql  # type: ignore[attr-defined]  # a name for whichever driver it found
     end, rest = time.monotonic() + patience_s, threading.Event()
     while True:
         try:
