@@ -24,6 +24,7 @@ from studio.texts import Sentence
 
 MAX_BYTES: Final = 20_000_000
 _PICTURE_STARTS: Final = (b"\x89PNG", b"RIFF")
+_UTF16_STARTS: Final = (b"\xff\xfe", b"\xfe\xff")
 _EXIF_MODEL: Final = 0x0110
 
 
@@ -55,14 +56,19 @@ def bring_in(file: Path, folder: Path, name: str | None = None) -> Imported:
 
 def name_of(file: Path) -> str:
     """Make a workflow's name of a file's: small letters, digits, underscores, a letter first."""
-    name = re.sub(r"[^a-z0-9]+", "_", file.stem.lower()).strip("_")
+    name = re.sub(r"[^a-z0-9]+", "_", _stem(file).lower()).strip("_")
     name = re.sub(r"^[^a-z]+", "", name)
     return name[:60].rstrip("_") or "workflow"
 
 
 def _title(file: Path, name: str | None) -> str:
-    words = re.sub(r"[_\-\s]+", " ", name or file.stem).strip()
+    words = re.sub(r"[_\-\s]+", " ", name or _stem(file)).strip()
     return (words[:1].upper() + words[1:])[:80] or "Workflow"
+
+
+def _stem(file: Path) -> str:
+    """Give a file's own name without the `_api` that exports are told apart by."""
+    return re.sub(r"(?<=.)[ ._-]api$", "", file.stem, flags=re.IGNORECASE)
 
 
 def _refuse_taken(file: Path, folder: Path, name: str) -> None:
@@ -90,7 +96,8 @@ def _text(file: Path) -> str:
     if _is_film(data):
         return _text_in_film(file)
     try:
-        return data.decode("utf-8-sig")
+        # PowerShell's > writes UTF-16.
+        return data.decode("utf-16" if data.startswith(_UTF16_STARTS) else "utf-8-sig")
     except UnicodeDecodeError as exc:
         raise FaultError.of("fault.neither") from exc
 

@@ -176,6 +176,15 @@ def validate(data: object) -> None:
     """Refuse what is no API-format graph, or would harm the server. Raises `FaultError`."""
     if not isinstance(data, dict):
         raise FaultError.of("fault.no_object")
+    validate_nodes(data)
+    for node, body in data.items():
+        for name, value in body["inputs"].items():
+            _validate_input(data, node, name, value)
+    order(data)
+
+
+def validate_nodes(data: Mapping[str, Any]) -> None:
+    """Refuse what is no graph at all, whatever its links. Raises `FaultError`."""
     if isinstance(data.get("nodes"), list):
         raise FaultError.of("fault.page_format")
     if not data:
@@ -184,10 +193,6 @@ def validate(data: object) -> None:
         raise FaultError.of("fault.too_many_nodes", count=len(data), max=MAX_NODES)
     for node, body in data.items():
         _validate_node(node, body)
-    for node, body in data.items():
-        for name, value in body["inputs"].items():
-            _validate_input(data, node, name, value)
-    order(data)
 
 
 def _validate_node(node: str, body: object) -> None:
