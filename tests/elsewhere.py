@@ -120,7 +120,10 @@ def serving_files(files: Mapping[str, bytes]) -> Iterator[Elsewhere]:
 
     def script(visitor: Visitor) -> None:
         found = files.get(visitor.path)
-        visitor.answer(404 if found is None else 200, found or b"not there")
+        if found is None:
+            visitor.answer(404, b"not there")
+        else:
+            visitor.answer(200, found)
 
     with serving(script) as server:
         yield Elsewhere(server)

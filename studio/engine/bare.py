@@ -1,12 +1,19 @@
-"""JPEG and PNG files without their metadata, byte by byte: nothing is decoded or lost. Pure."""
+"""JPEG and PNG files without their metadata, byte by byte: nothing is decoded or lost."""
 
 from __future__ import annotations
 
 import re
-from typing import Final
+import zlib
+from collections.abc import Iterator
+from typing import BinaryIO, Final
 
 _PNG: Final = b"\x89PNG\r\n\x1a\n"
 _PNG_KEPT: Final = frozenset({b"IHDR", b"IDAT", b"IEND"})
+_PACKED: Final = frozenset({b"zTXt", b"iTXt", b"iCCP"})
+_UNPACKED_AT_MOST: Final = 1 << 20
+"""Bytes: Pillow refuses a picture for a text or profile that is larger when unpacked."""
+_PACKS: Final = 1000
+"""By how much deflate packs at the most (1032), rounded down."""
 # In JPEG's coded data, FF 00 is data and FF D0 to D7 only mark places; anything else ends it.
 _MARKER: Final = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 _END: Final = 0xD9
@@ -54,3 +61,47 @@ def png(data: bytes) -> bytes | None:
             return b"".join(kept)
         at = end
     return None
+
+
+def packs_much(file: BinaryIO) -> bool:
+    """Tell whether a PNG holds a packed text or profile that may be very large unpacked.
+
+    Reads the heads of its chunks alone.
+    """
+    file.seek(len(_PNG))
+    while len(head := file.read(8)) == 8:
+        size = int.from_bytes(head[:4], "big")
+        if head[4:] in _PACKED and size > _UNPACKED_AT_MOST // _PACKS:
+            return True
+        file.seek(size + 4, 1)
+    return False
+
+
+def unpacked(data: bytes) -> bytes:
+    """Give a PNG without its packed texts, and without a profile that is too large."""
+    kept = [data[: len(_PNG)]]
+    for start, end in _chunks(data):
+        kind = data[start + 4 : start + 8]
+        if kind not in _PACKED or (kind == b"iCCP" and _small(data[start + 8 : end - 4])):
+            kept.append(data[start:end])
+    return b"".join(kept)
+
+
+def _chunks(data: bytes) -> Iterator[tuple[int, int]]:
+    """Give start and end of each chunk; the last may be cut off."""
+    at = len(_PNG)
+    while at < len(data):
+        end = at + 12 + int.from_bytes(data[at : at + 4], "big")
+        yield at, end
+        at = end
+
+
+def _small(profile: bytes) -> bool:
+    """Tell whether a profile unpacks to no more than is read."""
+    _, _, packed = profile.partition(b"\x00")
+    unpacking = zlib.decompressobj()
+    try:
+        unpacking.decompress(packed[1:], _UNPACKED_AT_MOST)
+    except zlib.error:
+        return False
+    return not unpacking.unconsumed_tail

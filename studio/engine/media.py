@@ -7,12 +7,14 @@ metadata, since ComfyUI's LoadImage heeds neither profiles nor transparency.
 - turned by its EXIF orientation: turned upright, the tag is gone;
 - transparent (alpha channel, palette or colour key): laid onto white, and noted; LoadImage would
   show whatever colour lies hidden under the transparent parts;
-- palette, grey, 1-bit, CMYK, LAB, YCbCr: the colours they stand for, by their ICC profile if any;
+- palette, grey, 1-bit, CMYK, LAB, YCbCr: the colours they stand for, by their ICC profile if any
+  (in a PNG, one of up to 1 MB);
 - 16 bits a channel: scaled to 8; 32-bit whole numbers are read as 0 to 65535, floats as 0 to 1;
 - animated or of several pages: the first frame, and noted;
 - what had to be changed: PNG; but from a camera's format (JPEG, HEIC) and over 4 megapixels JPEG at
   quality 95 with full colour, fifteen times as quick as the PNG and as good to the eye;
-- where a PNG would be larger than an upload may be: that JPEG too, and noted.
+- where a PNG would be larger than an upload may be: that JPEG too, and noted;
+- damaged: refused, but for a JPEG that lacks nothing but its end mark.
 
 Masks are 8-bit grey PNGs (`masks` says how they are read); for sound see `sounds`; video is kept
 byte by byte, but what lies on its side is turned upright. Knows no jobs.
@@ -28,11 +30,12 @@ import re
 import shutil
 import struct
 import tempfile
+import unicodedata
 import uuid
 import zlib
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.util import find_spec
 from io import BytesIO
@@ -78,6 +81,7 @@ _DAMAGE: Final = (
 )
 _BOMB: Final = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 _REF: Final = re.compile(r"[0-9a-f]{64}\.[a-z0-9]{2,4}")
+_NOTES: Final = ".notes"
 _HEAD_BYTES: Final = 512
 # Run lengths only: for photos smaller and a quarter quicker than deflate at the same level.
 _QUICK_PNG: Final = {"compress_level": 1, "compress_type": zlib.Z_RLE}
@@ -154,15 +158,18 @@ class Media:
         """
         name, kind = self._looked_at(source, original_name)
         if kind.picture:
-            return self._take_picture(person, source, name, kind)
-        return self._take_stream(person, source, name, kind)
+            file = self._take_picture(person, source, name, kind)
+        else:
+            file = self._take_stream(person, source, name, kind)
+        return self._noted(person, source, file)
 
     def take_sound(self, person: str, source: Path, original_name: str) -> InputFile:
         """Take a sound like `take`, and of a video its sound alone, which is noted."""
         name, kind = self._looked_at(source, original_name)
         if kind.picture:
             return self._take_picture(person, source, name, kind)
-        return self._take_stream(person, source, name, kind, sound_only=True)
+        file = self._take_stream(person, source, name, kind, sound_only=True)
+        return self._noted(person, source, file)
 
     def take_mask(
         self,
@@ -217,7 +224,7 @@ class Media:
         """
         removed = 0
         for path in self._folder.glob("*/*"):
-            if path.name in keep or now - path.stat().st_mtime <= older_than_s:
+            if path.name.removesuffix(_NOTES) in keep or now - path.stat().st_mtime <= older_than_s:
                 continue
             path.unlink(missing_ok=True)
             removed += 1
@@ -226,6 +233,18 @@ class Media:
     def forget(self, person: str) -> None:
         """Take away every file of a person."""
         shutil.rmtree(self._home(person), ignore_errors=True)
+
+    def _noted(self, person: str, source: Path, file: InputFile) -> InputFile:
+        """Keep beside a file what was changed of it, for orders that name it by its reference."""
+        home = self._home(person)
+        earlier = _read_notes(source) if source.parent == home else ()
+        notes = tuple(dict.fromkeys((*earlier, *file.notes)))
+        if notes:
+            try:
+                (home / f"{file.ref}{_NOTES}").write_text("\n".join(notes), "utf-8")
+            except OSError as exc:
+                raise _unwritten(exc) from exc
+        return replace(file, notes=notes)
 
     def _home(self, person: str) -> Path:
         # A person's id is not ours to trust as a folder name.
@@ -247,6 +266,8 @@ class Media:
         size = self._size(source, name)
         with source.open("rb") as file:
             kind = sniff(file.read(_HEAD_BYTES))
+            if kind is _MP3:
+                kind = _behind_tags(file)
         if size == 0:
             raise StudioError("file_broken", name=name)
         if kind is None:
@@ -282,7 +303,6 @@ class Media:
         if not sniffed.picture:
             raise StudioError("file_type_unsupported", name=name, allowed=_PICTURES)
         with self._opened(source, name, sniffed) as picture:
-            picture.load()
             return _upright(picture)
 
     def _refuse_other_shape(self, layers: Sequence[Image.Image], size: tuple[int, int]) -> None:
@@ -303,9 +323,10 @@ class Media:
         if sniffed.picture == "HEIF" and not _reads_heic():
             raise StudioError("file_type_unsupported", name=name, allowed=ALLOWED)
         try:
-            with Image.open(source, formats=[sniffed.picture]) as picture:
+            given = _lean(source) if sniffed.picture == "PNG" else source
+            with Image.open(given, formats=[sniffed.picture]) as picture:
                 self._refuse_bomb(picture.width * picture.height, name)
-                yield picture
+                yield _loaded(picture, source)
         except _BOMB as exc:
             self._refuse_bomb(int((re.findall(r"\d+", str(exc)) or ["0"])[0]), name)
             raise StudioError("file_broken", name=name, details=str(exc)) from exc
@@ -328,7 +349,7 @@ class Media:
             facts = sounds.facts_of(
                 source, sniffed.stream, max_seconds=self._max_seconds, sound_only=sound_only
             )
-        if facts.keep:
+        if facts.keep and sniffed is not _TAGGED_FLAC:
             with source.open("rb") as file:
                 ref, size = self._keep(person, sniffed.ext, lambda into: _copy(file, into))
             mime = sniffed.mime
@@ -420,12 +441,11 @@ def plain_picture(picture: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
     if getattr(picture, "n_frames", 1) > 1 and picture.format != "MPO":
         notes = (NOTE_FIRST_FRAME,)
     picture.load()
-    profile = picture.info.get("icc_profile")
     whole = _upright(picture)
+    plain = _to_srgb(_coloured(whole), picture.info.get("icc_profile"))
     if whole.has_transparency_data:
-        whole, showed_through = _onto_white(whole)
+        plain, showed_through = _onto_white(plain, whole.convert("RGBA").getchannel("A"))
         notes += (NOTE_WHITE,) if showed_through else ()
-    plain = _to_srgb(whole, profile)
     plain.info = {}  # Pillow would write a profile or comment found here
     return plain, notes
 
@@ -446,6 +466,18 @@ def _bare(source: Path) -> bytes | None:
     return bare.jpeg(data) or bare.png(data)
 
 
+def _behind_tags(file: BinaryIO) -> _Sniffed:
+    """Tell what stands behind a tag of MP3 files: taggers put it before FLAC and AAC too."""
+    file.seek(0)
+    head = file.read(10)
+    if head[:3] != b"ID3" or len(head) < 10:
+        return _MP3
+    size = sum((byte & 0x7F) << shift for byte, shift in zip(head[6:], (21, 14, 7, 0), strict=True))
+    file.seek(10 + size)
+    found = sniff(file.read(_HEAD_BYTES))
+    return {"flac": _TAGGED_FLAC, "aac": _AAC}.get(found.ext if found else "", _MP3)
+
+
 def sniff(head: bytes) -> _Sniffed | None:
     """Tell a file's type by its first 512 bytes; None for what cannot be used here."""
     if head.startswith(_MATROSKA) and b"webm" in head[:64]:
@@ -463,7 +495,7 @@ def sniff(head: bytes) -> _Sniffed | None:
         return _Sniffed("aiff", "audio/aiff", stream="aiff")
     # An ADTS frame of AAC: 12 set bits, then layer 0.
     if len(head) > 2 and head[0] == 0xFF and head[1] & 0xF6 == 0xF0:
-        return _Sniffed("aac", "audio/aac", stream="aac")
+        return _AAC
     # An MPEG audio frame: 11 set bits, then layer III or II.
     if len(head) > 2 and head[0] == 0xFF and head[1] & 0xE6 in (0xE2, 0xE4):
         return _MP3
@@ -474,11 +506,15 @@ def shown_name(name: str) -> str:
     """Make a given file name fit to show: no folders, no control marks, at most 120 characters."""
     last = re.split(r"[/\\]", name)[-1]
     clean = re.sub(r"[\x00-\x1f\x7f\u202a-\u202e\u2066-\u2069\ud800-\udfff]", "", last).strip()
-    return clean[-120:] or "file"
+    # Apple's systems take letters and their accents apart: the same name would not be found.
+    return unicodedata.normalize("NFC", clean)[-120:] or "file"
 
 
 _MATROSKA: Final = b"\x1a\x45\xdf\xa3"
 _MP3: Final = _Sniffed("mp3", "audio/mpeg", stream="mp3")
+_AAC: Final = _Sniffed("aac", "audio/aac", stream="aac")
+# Never kept as it is: few readers of FLAC look behind a tag of MP3.
+_TAGGED_FLAC: Final = _Sniffed("flac", "audio/flac", stream="flac")
 _STARTS: Final = (
     (b"\x89PNG\r\n\x1a\n", _Sniffed("png", "image/png", picture="PNG")),
     (b"\xff\xd8\xff", _Sniffed("jpg", "image/jpeg", picture="JPEG")),
@@ -504,7 +540,7 @@ _HEIF: Final = frozenset(
 )
 
 
-def _iso(head: bytes) -> _Sniffed:
+def _iso(head: bytes) -> _Sniffed | None:
     """Tell AVIF, HEIC and MP4 apart by the brands of the first box (ISO 14496-12)."""
     end = min(int.from_bytes(head[:4], "big"), len(head))
     brands = {head[8:12], *(head[at : at + 4] for at in range(16, end - 3, 4))}
@@ -512,12 +548,43 @@ def _iso(head: bytes) -> _Sniffed:
         return _Sniffed("avif", "image/avif", picture="AVIF")
     if brands & _HEIF:
         return _Sniffed("heic", "image/heic", picture="HEIF")
+    if head[8:12] == b"crx ":
+        return None  # a camera's raw picture
     if head[8:12] == b"qt  ":
         return _Sniffed("mov", "video/quicktime", stream="mov")
     return _Sniffed("mp4", "video/mp4", stream="mov")
 
 
 # --- pictures ---
+
+
+def _lean(source: Path) -> Path | BytesIO:
+    """Give a PNG without packed texts and profiles that Pillow would refuse the picture for."""
+    with source.open("rb") as file:
+        if not bare.packs_much(file):
+            return source
+    return BytesIO(bare.unpacked(source.read_bytes()))
+
+
+def _loaded(picture: Image.Image, source: Path) -> Image.Image:
+    """Decode a picture; what a JPEG shows without its end mark, if nothing else is missing."""
+    try:
+        picture.load()
+    except OSError:
+        whole = _without_end(source.read_bytes()) if picture.format == "JPEG" else None
+        if whole is None:
+            raise
+        return whole
+    return picture
+
+
+def _without_end(data: bytes) -> Image.Image | None:
+    """Decode a JPEG with two different fillings at its end: what is missing would show."""
+    views = [
+        Image.open(BytesIO(data + filling * 64 + b"\xff\xd9"), formats=["JPEG"])
+        for filling in (b"\x00", b"\x55")
+    ]
+    return views[0] if views[0].tobytes() == views[1].tobytes() else None
 
 
 def _turned(picture: Image.Image) -> Image.Transpose | None:
@@ -544,20 +611,31 @@ def _eight_bits(picture: Image.Image) -> Image.Image:
     return Image.fromarray(np.clip(np.rint(pixels), 0, 255).astype(np.uint8))
 
 
-def _onto_white(picture: Image.Image) -> tuple[Image.Image, bool]:
+def _onto_white(picture: Image.Image, opacity: Image.Image) -> tuple[Image.Image, bool]:
     """Lay a picture onto white; tell whether any of the white is to be seen."""
-    over = picture.convert("RGBA")
-    lowest, _ = over.getchannel("A").getextrema()
-    white = Image.new("RGBA", over.size, (255, 255, 255, 255))
-    return Image.alpha_composite(white, over).convert("RGB"), lowest != 255
+    white = Image.new("RGB", picture.size, (255, 255, 255))
+    white.paste(picture, mask=opacity)
+    return white, opacity.getextrema()[0] != 255
+
+
+def _coloured(picture: Image.Image) -> Image.Image:
+    """Give the picture's colours alone, as its profile speaks of them: grey, RGB or CMYK."""
+    if picture.mode in ("L", "RGB", "CMYK"):
+        return picture
+    if picture.mode in ("LA", "1"):
+        return picture.convert("L")
+    # By way of RGBA: Pillow warns of a palette with opacity that is made RGB at once.
+    return picture.convert("RGBA").convert("RGB") if picture.mode == "P" else picture.convert("RGB")
 
 
 def _to_srgb(picture: Image.Image, profile: object) -> Image.Image:
-    given = _foreign(profile) if picture.mode in ("RGB", "CMYK") else None
+    given = _foreign(profile)
     if given is not None:
+        grey_in_colour = picture.mode == "L" and given.profile.xcolor_space.strip() == "RGB"
+        source = picture.convert("RGB") if grey_in_colour else picture
         try:
             ours = ImageCms.createProfile("sRGB")
-            turned = ImageCms.profileToProfile(picture, given, ours, outputMode="RGB")
+            turned = ImageCms.profileToProfile(source, given, ours, outputMode="RGB")
             return turned or picture.convert("RGB")
         except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
             pass  # a profile of other colours than the picture's: as if it had none
@@ -579,6 +657,11 @@ def _foreign(profile: object) -> ImageCms.ImageCmsProfile | None:
 
 
 # --- small things ---
+
+
+def _read_notes(stored: Path) -> tuple[str, ...]:
+    beside = stored.with_name(f"{stored.name}{_NOTES}")
+    return tuple(beside.read_text("utf-8").split()) if beside.is_file() else ()
 
 
 def _copy(source: BinaryIO, into: BinaryIO) -> None:

@@ -35,13 +35,14 @@ def sound(
     channels = av.AudioLayout(layout).nb_channels
     with av.open(str(path), "w", format=form, options=muxer or {}) as made:
         stream: Any = made.add_stream(codec, rate=rate, layout=layout, options=options or {})
-        for frame in _frames(tone(rate, seconds, channels, loudness), rate, layout):
+        for frame in sound_frames(tone(rate, seconds, channels, loudness), rate, layout):
             made.mux(stream.encode(frame))
         made.mux(stream.encode(None))
     return path
 
 
-def _frames(samples: np.ndarray, rate: int, layout: str) -> Iterator[Any]:
+def sound_frames(samples: np.ndarray, rate: int, layout: str) -> Iterator[Any]:
+    """Cut samples into frames for an encoder."""
     for at in range(0, samples.shape[1], 1024):
         part = np.ascontiguousarray(samples[:, at : at + 1024])
         frame = av.AudioFrame.from_ndarray(part, format="fltp", layout=layout)
@@ -74,7 +75,7 @@ def film(
             made.mux(stream.encode(picture))
         made.mux(stream.encode(None))
         if voice is not None:
-            for frame in _frames(tone(48_000, frames / fps), 48_000, "mono"):
+            for frame in sound_frames(tone(48_000, frames / fps), 48_000, "mono"):
                 made.mux(voice.encode(frame))
             made.mux(voice.encode(None))
     return path

@@ -389,7 +389,7 @@ def test_a_picture_whose_png_is_too_large_is_kept_as_jpeg(tmp_path: Path, make: 
 
     assert (file.mime, file.notes) == ("image/jpeg", ("note.saved_as_jpeg",))
     assert file.size_bytes <= 100_000
-    assert [path.name for path in (tmp_path / "store").glob("*/*")] == [file.ref]
+    assert [path.name for path in (tmp_path / "store").glob("*/*.???")] == [file.ref]
 
 
 def test_a_file_that_is_not_there_is_unknown(store: Media, tmp_path: Path) -> None:
@@ -515,6 +515,23 @@ def test_the_sweep_takes_what_is_old_and_not_kept(store: Media, make: Make, tmp_
 
     assert removed == 2
     assert [path.exists() for path in (*paths, part)] == [True, False, True, False]
+
+
+def test_what_was_changed_is_told_again_of_a_file_named_by_its_reference(
+    store: Media, make: Make, tmp_path: Path
+) -> None:
+    frames = [Image.new("RGB", (8, 8), colour) for colour in (RED, BLUE)]
+    moving = make(frames[0], "GIF", save_all=True, append_images=frames[1:])
+    first = store.take("ann", moving, "moves.gif")
+    stored = store.path("ann", first.ref)
+
+    again = store.take("ann", stored, "moves.gif")
+    store.sweep({first.ref}, older_than_s=0, now=stored.stat().st_mtime + 10)
+    kept = store.take("ann", stored, "moves.gif")
+    store.sweep(set(), older_than_s=0, now=stored.stat().st_mtime + 10)
+
+    assert first.notes == again.notes == kept.notes == ("note.first_frame",)
+    assert list((tmp_path / "store").glob("*/*")) == []
 
 
 def test_taking_a_file_again_makes_it_young_for_the_sweep(store: Media, make: Make) -> None:
