@@ -104,7 +104,7 @@ class GalleryPage(Speaks):
         }
         grid: Any = self.grid
         grid.look(self.look, None, self.answers, trigger_mode="multiple", **quiet)
-        grid.more(self.more, None, self.answers, **quiet)
+        grid.more(self.more, None, self.answers, trigger_mode="multiple", **quiet)
         grid.open(self.open, None, self.details, trigger_mode="multiple", **quiet)
         grid.favourite(self.favourite, None, self.details, trigger_mode="multiple", **quiet)
         grid.remove(self.remove, None, self.details, trigger_mode="multiple", **quiet)

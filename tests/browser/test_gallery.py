@@ -33,7 +33,7 @@ def gallery(ann: Person) -> Person:
     return opened(ann, 3)
 
 
-def opened(ann: Person, cancelled: int) -> Person:
+def opened(ann: Person, cancelled: int, *, seen: int | None = None) -> Person:
     desk, who = ann.site.studio.desk, ann.who
     for n in range(1, cancelled + 1):
         values = {"prompt": f"a lighthouse {n}, 海邊的燈塔", "seed": str(n)}
@@ -42,7 +42,7 @@ def opened(ann: Person, cancelled: int) -> Person:
     made = desk.submit(who, TEXT, values).job_id
     finish(ann, made)
     ann.open_tab("Gallery")
-    expect(pieces(ann)).to_have_count(min(24, cancelled + 1))
+    expect(pieces(ann)).to_have_count(cancelled + 1 if seen is None else seen)
     return ann
 
 
@@ -66,16 +66,23 @@ def large(ann: Person) -> Locator:
     return ann.page.locator(".studio-large")
 
 
-def test_results_come_newest_first_and_by_pages(ann: Person) -> None:
-    gallery = opened(ann, 27)
+def test_results_come_newest_first_and_more_of_them_as_one_scrolls_down(ann: Person) -> None:
+    page = ann.page
+    page.set_viewport_size({"width": 390, "height": 844})
+    gallery = opened(ann, 31, seen=24)
     expect(pieces(gallery).first).to_contain_text("three cats")
-    expect(gallery.page.locator(".studio-gallery-line")).to_contain_text("28 results")
+    expect(page.locator(".studio-gallery-line")).to_contain_text("32 results")
 
-    gallery.page.get_by_role("button", name="Show more").click()
+    page.get_by_role("button", name="Show more").scroll_into_view_if_needed()
 
-    expect(pieces(gallery)).to_have_count(28)
+    expect(pieces(gallery)).to_have_count(32)
+    expect(page.get_by_role("button", name="Show more")).to_be_hidden()
+    pieces(gallery).last.scroll_into_view_if_needed()
     expect(pieces(gallery).last).to_contain_text("a lighthouse 1,")
-    expect(gallery.page.get_by_role("button", name="Show more")).to_be_hidden()
+    expect(pieces(gallery).first.locator("img")).to_have_count(0)  # far away it is a shell
+    page.evaluate("scrollTo(0, 0)")
+    expect(pieces(gallery).first.locator("img")).to_have_count(1)
+    page.set_viewport_size({"width": 1280, "height": 900})
 
 
 def test_filters_find_by_words_state_and_favourites(gallery: Person) -> None:

@@ -75,9 +75,11 @@
       more.disabled = true;
       trigger("more", { filters: filters(), after: next, turn: String(turn) });
     };
-    const made = (piece) => {
+    // A tile far from sight is a shell of its size, without a picture: one may page through thousands.
+    const looks = new WeakMap();
+    const drawn = (html) => {
       const holder = make("template");
-      holder.innerHTML = piece.html;
+      holder.innerHTML = html;
       const tile = holder.content.firstElementChild;
       const box = tile.querySelector("input");
       box.checked = chosen.has(tile.dataset.job);
@@ -89,14 +91,34 @@
       });
       return tile;
     };
+    const woken = (tile) => {
+      if (!("asleep" in tile.dataset)) return;
+      delete tile.dataset.asleep;
+      tile.replaceChildren(...drawn(looks.get(tile)).children);
+    };
+    const near = new IntersectionObserver((seen) => {
+      for (const { target, isIntersecting, boundingClientRect } of seen) {
+        if (isIntersecting) woken(target);
+        else if (boundingClientRect.height && !target.contains(document.activeElement)) {
+          target.dataset.asleep = "";
+          target.replaceChildren();
+        }
+      }
+    }, { rootMargin: "1500px 0px" });
+    const made = (piece) => {
+      const tile = drawn(piece.html);
+      looks.set(tile, piece.html);
+      near.observe(tile);
+      return tile;
+    };
     const find = (job) => tiles.querySelector(`[data-job="${CSS.escape(job)}"]`);
     const place = (pieces, merge) => {
       if (!merge) { tiles.replaceChildren(...pieces.map(made)); return; }
       let after = null;
       for (const piece of pieces) {
         const old = find(piece.job);
+        if (old && looks.get(old) === piece.html) { after = old; continue; }
         const tile = made(piece);
-        if (old && old.outerHTML === tile.outerHTML) { after = old; continue; }
         if (old) old.replaceWith(tile);
         else if (after) after.after(tile);
         else tiles.prepend(tile);
@@ -125,7 +147,11 @@
       fetching = false;
       more.disabled = false;
       more.hidden = !next;
+      ahead.disconnect(); // so that it tells again of an end that is still near
+      ahead.observe(more);
     };
+    // Who scrolls down need not press for more.
+    const ahead = new IntersectionObserver((seen) => { if (seen.some((one) => one.isIntersecting)) fetchMore(); }, { rootMargin: "400px 0px" });
 
     // --- selection ---
     const amount = make("strong");
@@ -141,7 +167,7 @@
       for (const tile of tiles.children) {
         if (chosen.size >= facts.most) { tell(fill(words.most, { n: facts.most })); break; }
         chosen.add(tile.dataset.job);
-        tile.querySelector("input").checked = true;
+        tile.querySelectorAll("input").forEach((box) => { box.checked = true; });
       }
       counted();
     } });
@@ -223,7 +249,7 @@
           const tile = find(at);
           view.remove();
           view = null;
-          if (tile) tile.querySelector("button").focus({ preventScroll: true });
+          if (tile) { woken(tile); tile.querySelector("button").focus({ preventScroll: true }); }
           if (failed) { failed = paged = false; look(); }
         } }, body, round("close", "✕", () => view.close()), round("previous", "‹", () => step(-1)), round("next", "›", () => step(1)));
         view.addEventListener("keydown", (event) => {
