@@ -22,6 +22,8 @@ CODES: Final[dict[str, int]] = {
     "field_idle": 422,
     "field_off": 422,
     "text_too_long_to_say": 422,
+    "speech_too_long": 422,
+    "speech_unusable": 500,
     "derived_out_of_range": 422,
     "file_unmeasured": 422,
     "file_too_long": 422,

@@ -17,6 +17,7 @@ from dotenv import dotenv_values
 from studio import errors, settings, texts
 from studio.engine.workflow import catalog
 from studio.engine.workflow.manifest import (
+    Before,
     Derived,
     Length,
     Manifest,
@@ -275,6 +276,7 @@ PARTS = {
     "derived": Derived,
     "length": Length,
     "rule": Rule,
+    "before": Before,
     "output": OutputSpec,
     "model": ModelNeed,
     "file": ModelFile,

@@ -33,6 +33,7 @@ from studio.engine.quota import Quota, Used
 from studio.engine.reporter import SEQ_PER_ATTEMPT
 from studio.engine.roster import Worker
 from studio.engine.servers import Servers
+from studio.engine.stages import Stages
 from studio.engine.store import Store
 from studio.engine.tasks import Doorbell
 from studio.engine.verdicts import ServerReport
@@ -148,6 +149,7 @@ class Desk:
         self._catalog = catalog
         self._ledger = ledger
         self._media = media
+        self._stages = Stages(catalog, media)
         self._bus = bus
         self._servers = servers
         self._store = store
@@ -578,7 +580,7 @@ class Desk:
         job = self._ledger.get(job_id, person=person)
         latest = self._bus.latest(job_id)
         if job.state is State.PENDING:
-            lacks = self._servers.waits(job_id, job.workflow, job.values)
+            lacks = self._servers.waits(job_id, job.workflow, self._stages.left(job).values)
             phase = "phase.waiting_fit" if lacks else self._waiting_phase()
             return replace(_as_news(job), phase=phase, position=self._ledger.ahead_of(job_id) + 1)
         if job.state is State.PROCESSING and latest and latest.state is State.PROCESSING:

@@ -10,10 +10,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from studio.engine.bus import Bus
-from studio.engine.jobs import Claim, Job, News
+from studio.engine.jobs import Claim, Given, Job, News
 from studio.engine.ledger import Ledger
 from studio.engine.reporter import Reporter
 from studio.engine.watcher import Life
@@ -33,7 +33,7 @@ class Lease:
     wish_s: float = 0.3
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Run:
     """One claim being worked on."""
 
@@ -43,8 +43,12 @@ class Run:
 
     @property
     def job(self) -> Job:
-        """The job as it was when claimed."""
+        """The job as it was when claimed, and what was made for it since."""
         return self.claim.job
+
+    def has(self, made: tuple[Given, ...]) -> None:
+        """Note what is in the row now of runs before the main one."""
+        self.claim = replace(self.claim, job=replace(self.job, made=made))
 
     @property
     def server(self) -> str:

@@ -19,6 +19,7 @@ from peewee import SQL, fn
 from studio.engine.database import Database
 from studio.engine.jobs import Job, State
 from studio.engine.ledger import Ledger
+from studio.engine.rows import files_of
 from studio.engine.shelves import Key, Shelves, Span, Standing, fact, marks_of
 from studio.engine.words import terms
 from studio.errors import StudioError
@@ -166,12 +167,13 @@ class History:
         return self._db.tx(show) if ids else ()
 
     def inputs(self) -> set[str]:
-        """Give the input references of every job that is there: Use again needs them."""
+        """Give the references of every job's files: Use again needs them."""
         job = self._rows.job
-        query = job.select(job.inputs).where(SQL("inputs != '[]'")).tuples()
+        some = SQL("(inputs != '[]' OR made IS NOT NULL)")
+        query = job.select(job.inputs, job.made).where(some).tuples()
 
         def read() -> set[str]:
-            return {ref for (refs,) in query.iterator() for ref in refs}
+            return {ref for row in query.iterator() for ref in files_of(*row)}
 
         return self._db.read(read)
 

@@ -120,7 +120,10 @@ class NewJob:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One row of the ledger, as a value. Times are UTC epoch microseconds; 0 = not yet."""
+    """One row of the ledger, as a value. Times are UTC epoch microseconds; 0 = not yet.
+
+    `made` are the files that runs before the main one made, each by the field it stands in there.
+    """
 
     job_id: str
     person: str
@@ -145,12 +148,16 @@ class Job:
     started_us: int = 0
     ended_us: int = 0
     given: tuple[Given, ...] = ()
+    made: tuple[Given, ...] = ()
     favourite: bool = False
     deleted_us: int = 0
 
     @property
     def seconds(self) -> float | None:
-        """Seconds from the start of the last attempt to the end; None before the end."""
+        """Seconds from the start of the last attempt to the end; None before the end.
+
+        A run that went before counts, from its own start.
+        """
         if not self.ended_us or not self.started_us:
             return None
         return (self.ended_us - self.started_us) / 1e6

@@ -20,7 +20,15 @@ from studio.engine.database import Database
 from studio.engine.jobs import MOVES, Beat, Claim, Failure, Given, Job, NewJob, Output, State
 from studio.engine.line import Line, Turn
 from studio.engine.orders import Orders
-from studio.engine.records import JobRow, OutputRow
+from studio.engine.records import JobRow
+from studio.engine.rows import (
+    failure_columns,
+    files_of,
+    job_of,
+    made_columns,
+    output_columns,
+    output_of,
+)
 from studio.errors import StudioError
 
 MAX_ATTEMPTS: Final = 3
@@ -150,7 +158,7 @@ class Ledger:
         query = job.select().where(job.person == person, job.state.in_(_OPEN)).order_by(job.seq)
         if tab is not None:
             query = query.where(job.tab == tab)
-        return self._db.read(lambda: [_job(row) for row in query])
+        return self._db.read(lambda: [job_of(row) for row in query])
 
     def page(
         self, person: str, *, tab: str | None = None, after: str | None = None, limit: int = 12
@@ -217,6 +225,11 @@ class Ledger:
         A prompt in place of an adopted one that vanished is a new attempt, and counted.
         """
         return self._moved(lambda: self._sent(claim, server, prompt_id, client_id))
+
+    def made(self, claim: Claim, made: Sequence[Given]) -> bool:
+        """Note all that runs before the main one have made; the prompt that did is over."""
+        columns = made_columns(made) | {"prompt_id": "", "client_id": "", "server": ""}
+        return self._moved(lambda: self._change(claim, **columns))
 
     def complete(self, claim: Claim, outputs: Sequence[Output]) -> bool:
         """Write the outputs and the end together: a person sees the whole result or none."""
@@ -297,7 +310,7 @@ class Ledger:
         """List the jobs of everybody that workers have, the oldest first: for the host's eyes."""
         job = self._rows.job
         query = job.select().where(job.state == State.PROCESSING).order_by(job.seq).limit(limit)
-        return self._db.read(lambda: [_job(row) for row in query])
+        return self._db.read(lambda: [job_of(row) for row in query])
 
     def typical_s(self, workflow: str) -> float | None:
         """Give the median seconds of the workflow's last completed jobs; None before the first."""
@@ -365,15 +378,16 @@ class Ledger:
         """
         job = self._rows.job
         since_us = self._now() - round(ended_within_s * 1e6)
-        is_open = job.select(job.inputs).where(job.state.in_(_OPEN))
-        ended = job.select(job.inputs).where(job.state.in_(_ENDED), job.ended_us > since_us)
+        files = job.select(job.inputs, job.made)
+        is_open = files.where(job.state.in_(_OPEN))
+        ended = files.where(job.state.in_(_ENDED), job.ended_us > since_us)
 
         def ask() -> set[str]:
             found = _tuples(is_open)
             if ended_within_s:
                 # By workflow, since that is how the index is ordered.
                 found += _tuples(ended.where(job.workflow.in_(self._workflows())))
-            return {ref for (refs,) in found for ref in refs}
+            return {ref for refs, made in found for ref in files_of(refs, made)}
 
         return self._db.read(ask)
 
@@ -428,10 +442,10 @@ class Ledger:
         wanted = [row.job_id for row in rows if row.state == State.COMPLETED]
         found = out.select().where(out.job_id.in_(wanted)).order_by(out.job_id, out.position)
         files = {
-            job_id: tuple(_output(row) for row in group)
+            job_id: tuple(output_of(row) for row in group)
             for job_id, group in groupby(found if wanted else (), key=lambda row: str(row.job_id))
         }
-        return [(int(row.seq), _job(row, files.get(str(row.job_id), ()))) for row in rows]
+        return [(int(row.seq), job_of(row, files.get(str(row.job_id), ()))) for row in rows]
 
     def _page_query(self, person: str, tab: str | None, after: str | None) -> Any:
         job = self._rows.job
@@ -456,7 +470,7 @@ class Ledger:
         if state in (State.COMPLETED, State.FAILED):
             raise StudioError("job_ended", job_id=job_id, state=state)
         if state is State.CANCELLED:
-            return _job(row)
+            return job_of(row)
         mine = (job.seq == row.seq) & (job.state == state)
         if state is State.PENDING and not row.prompt_id:
             moved = job.update(**self._ending_unclaimed(state, State.CANCELLED), cancel_wanted=True)
@@ -593,7 +607,8 @@ class Ledger:
             server=server,
             prompt_id=prompt_id,
             client_id=client_id,
-            started_us=self._now(),
+            # What a run before made took its time too.
+            started_us=Case(None, [(job.made.is_null(), self._now())], job.started_us),
         )
         if ours and other:
             self._abandon(row)
@@ -619,7 +634,7 @@ class Ledger:
 
     def _fail(self, claim: Claim, failure: Failure, leaves_prompt: bool) -> bool:
         row = self._row(claim.job.job_id, None, lock=True)
-        ours = self._end(claim, State.FAILED, **_failure_columns(failure))
+        ours = self._end(claim, State.FAILED, **failure_columns(failure))
         if ours and leaves_prompt:
             self._abandon(row)
         return ours
@@ -631,7 +646,7 @@ class Ledger:
             "attempts_spent", {"attempts": str(max(int(row.attempt), int(row.adoptions)))}
         )
         ended = job.update(
-            **self._ending_unclaimed(State.PENDING, State.FAILED), **_failure_columns(failure)
+            **self._ending_unclaimed(State.PENDING, State.FAILED), **failure_columns(failure)
         )
         ended.where(
             job.seq == row.seq, job.fence == row.fence, job.state == State.PENDING
@@ -681,7 +696,7 @@ class Ledger:
     def _complete(self, claim: Claim, outputs: Sequence[Output]) -> bool:
         if not self._change(claim, **self._ending(State.PROCESSING, State.COMPLETED)):
             return self._landed(claim, State.COMPLETED)
-        rows = [_output_columns(claim, output) for output in outputs]
+        rows = [output_columns(claim, output) for output in outputs]
         if rows:
             self._rows.output.insert_many(rows).execute()
             who, more = self._rows.person, sum(output.size_bytes for output in outputs)
@@ -846,79 +861,3 @@ def _read_page_key(key: str | None) -> tuple[int, int] | None:
         return None
     # Beyond a BIGINT a database would complain; beyond any row it need not be exact.
     return min(int(ended[:19]), 2**62), min(int(seq[:19]), 2**62)
-
-
-def _failure_columns(failure: Failure) -> dict[str, object]:
-    return {
-        "failure_code": failure.code,
-        "failure_params": dict(failure.params),
-        "failure_details": failure.details,
-    }
-
-
-def _output_columns(claim: Claim, output: Output) -> dict[str, object]:
-    return {
-        "job_id": claim.job.job_id,
-        "fence": claim.fence,
-        "position": output.index,
-        "node": output.node,
-        "kind": output.kind,
-        "name": output.name,
-        "path": output.path,
-        "mime": output.mime,
-        "size_bytes": output.size_bytes,
-        "width_px": output.width_px,
-        "height_px": output.height_px,
-        "seconds": output.seconds,
-    }
-
-
-def _output(row: OutputRow) -> Output:
-    return Output(
-        index=int(row.position),
-        node=str(row.node),
-        kind=str(row.kind),
-        name=str(row.name),
-        path=str(row.path),
-        mime=str(row.mime),
-        size_bytes=int(row.size_bytes),
-        width_px=int(row.width_px),
-        height_px=int(row.height_px),
-        seconds=float(row.seconds),
-    )
-
-
-def _failure(row: JobRow) -> Failure | None:
-    if row.failure_code is None:
-        return None
-    return Failure(str(row.failure_code), row.failure_params or {}, row.failure_details or "")
-
-
-def _job(row: JobRow, outputs: tuple[Output, ...] = ()) -> Job:
-    return Job(
-        job_id=str(row.job_id),
-        person=str(row.person),
-        tab=str(row.tab),
-        workflow=str(row.workflow),
-        values=row.form,
-        state=State(row.state),
-        seed=row.seed,
-        inputs=tuple(row.inputs),
-        priority=int(row.priority),
-        attempt=int(row.attempt),
-        fence=int(row.fence),
-        lease_us=int(row.lease_us),
-        worker=str(row.worker),
-        server=str(row.server),
-        prompt_id=str(row.prompt_id),
-        client_id=str(row.client_id),
-        cancel_wanted=bool(row.cancel_wanted),
-        failure=_failure(row),
-        outputs=outputs,
-        created_us=int(row.created_us),
-        started_us=int(row.started_us),
-        ended_us=int(row.ended_us),
-        given=tuple(Given(**one | {"notes": tuple(one["notes"])}) for one in row.given or ()),
-        favourite=bool(row.favourite),
-        deleted_us=int(row.deleted_us),
-    )

@@ -38,6 +38,7 @@ WORKING: Final = "phase.working"
 # One sampler step weighs 1. The first part found in a node's class name decides.
 _KINDS: Final = (
     ("Sampler", "phase.sampling", 20.0),
+    ("TTS", "phase.speaking", 8.0),
     ("Loader", "phase.loading", 4.0),
     ("VAEDecode", "phase.decoding", 3.0),
     ("VAEEncode", WORKING, 2.0),
@@ -72,7 +73,10 @@ class ProgressView:
 
 
 class Progress:
-    """Follows one run. `typical_s` is how long past runs of the same workflow took, if any did."""
+    """Follows one run. `typical_s` is how long past jobs of the same workflow took, if any did.
+
+    `around` weighs the runs of the same job before and after it: the fraction is of them all.
+    """
 
     def __init__(
         self,
@@ -80,11 +84,14 @@ class Progress:
         titles: Mapping[str, str],
         typical_s: float | None,
         now: float,
+        *,
+        around: tuple[float, float] = (0.0, 0.0),
     ) -> None:
         self._graph = graph
         self._titles = titles
         self._kinds = {node: _kind(body) for node, body in graph.items()}
-        self._total = sum(weight for _, weight in self._kinds.values()) or 1.0
+        self._before, self._after = around
+        self._total = self._before + weight_of(graph) + self._after or 1.0
         self._done: dict[str, float] = dict.fromkeys(self._kinds, 0.0)
         self._cached = 0.0
         self._typical_s = typical_s if typical_s and math.isfinite(typical_s) else None
@@ -186,26 +193,30 @@ class Progress:
         return self._kinds.get(node, _OTHER)[1]
 
     def _left(self) -> float:
-        return sum(self._weight(node) * (1.0 - share) for node, share in self._done.items())
+        if self._ended:
+            return self._after
+        own = sum(self._weight(node) * (1.0 - share) for node, share in self._done.items())
+        return own + self._after
 
     def _fraction(self) -> float:
-        if self._ended:
+        if self._ended and not self._after:
             return 1.0
         # No node's share ever falls, so this does not either.
         return min(_BEFORE_THE_END, max(0.0, 1.0 - self._left() / self._total))
 
     def _eta(self, now: float) -> float | None:
-        if self._ended:
+        if self._ended and not self._after:
             return 0.0
         if self._started is None:
             return None
-        if self._pace.seconds_per_weight is not None:
+        # The steps of a run that goes before say nothing of how quick the main one is.
+        if self._pace.seconds_per_weight is not None and not self._after:
             left = self._left() * self._pace.seconds_per_weight
             return max(0.0, left - max(0.0, now - self._pace.at))
         if self._typical_s is None:
             return None
         # Past runs rarely had these nodes cached, so only the rest of the work is counted.
-        whole = self._typical_s * (1.0 - self._cached / self._total)
+        whole = self._typical_s * (1.0 - (self._before + self._cached) / self._total)
         return max(0.0, whole - max(0.0, now - self._started))
 
 
@@ -232,6 +243,11 @@ class _Pace:
         if steps > 0 and seconds > 0:
             self.seconds_per_weight = seconds / (steps * weight_per_step)
             self.at = now
+
+
+def weight_of(graph: Mapping[str, Mapping[str, Any]]) -> float:
+    """Weigh a graph: about how much of the time of all runs of a job it takes."""
+    return sum(weight for _, weight in map(_kind, graph.values()))
 
 
 def _kind(body: Mapping[str, Any]) -> tuple[str, float]:

@@ -76,6 +76,7 @@ class JobRow(pw.Model):
     started_us = pw.BigIntegerField(default=0)
     ended_us = pw.BigIntegerField(default=0)
     given = pw.JSONField(null=True)
+    made = pw.JSONField(null=True)
     favourite = pw.BooleanField(default=False)
     deleted_us = pw.BigIntegerField(default=0)
 

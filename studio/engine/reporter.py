@@ -39,8 +39,8 @@ class Reporter:
         )
 
     def on(self, server: str) -> None:
-        """Say which server works on it."""
-        self.last = replace(self.last, server=server)
+        """Say which server works on it, from the first node on."""
+        self.last = replace(self.last, server=server, node_title="", step=0, steps=0)
 
     def resume(self) -> None:
         """Begin where an earlier worker was, as far as it was heard: progress never falls."""

@@ -11,8 +11,9 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
-from typing import Any, Final
+from contextlib import AbstractContextManager, closing, contextmanager
+from functools import partial
+from typing import Any, BinaryIO, Final
 
 from studio.engine.comfy import refusals
 from studio.engine.comfy.client import ComfyClient, Listener, RunRecord
@@ -20,16 +21,18 @@ from studio.engine.comfy.events import Failed, OutputFile
 from studio.engine.comfy.fleet import Server, Slot
 from studio.engine.comfy.refusals import is_out_of_memory
 from studio.engine.heart import Heart, Run
-from studio.engine.jobs import Claim, Failure, Output, State
+from studio.engine.jobs import Claim, Failure, Job, Output, State
 from studio.engine.ledger import MAX_ATTEMPTS, Ledger
 from studio.engine.media import Media
 from studio.engine.places import Places, TurnedAway, Verdict, turning_away
 from studio.engine.progress import Progress
-from studio.engine.store import Draft, Store
+from studio.engine.stages import Stages, saved
+from studio.engine.store import Store
 from studio.engine.watcher import Elsewhere, Pace, Stale, Stopping, Watcher, Why
-from studio.engine.workflow.binding import bind, wanted_files
+from studio.engine.workflow.binding import wanted_files
 from studio.engine.workflow.catalog import Catalog
 from studio.engine.workflow.graph import model_files, titles
+from studio.engine.workflow.parts import Part
 from studio.errors import StudioError
 
 log = logging.getLogger("studio.runner")
@@ -74,6 +77,7 @@ class Runner:
         self._catalog = catalog
         self._store = store
         self._media = media
+        self._stages = Stages(catalog, media)
         self._worker = worker
         self._kept = kept
         self._left = left
@@ -137,10 +141,10 @@ class Runner:
             self._give_back(run, keep_prompt=False, count=True)
         except TurnedAway as turned:
             log.warning("turned away by %s: %s", run.server, turned.error, extra=run.tags)
-            verdict = self._places.turned_away(run.job, run.server, turned.error)
+            verdict = self._places.turned_away(self._rest(run), run.server, turned.error)
             self._obey(run, verdict, turned.error)
         except StudioError as error:
-            self._obey(run, self._places.troubled(run.job, run.server, error), error)
+            self._obey(run, self._places.troubled(self._rest(run), run.server, error), error)
         except Exception:
             # The loop's edge: whatever it was, the person gets an end and the host a trace.
             log.exception("the runner met a fault of its own", extra=run.tags)
@@ -149,7 +153,11 @@ class Runner:
     # The journey --------------------------------------------------------------------------
 
     def _journey(self, run: Run, slot: Slot) -> None:
-        """Take over the prompt of an earlier attempt, where there is one; else send one."""
+        """Take over the prompt of an earlier attempt, where there is one; send what is left.
+
+        A job has one run, or runs that go before its main one. The row tells which of them are
+        done, and the prompt it names is always of the next.
+        """
         kept = self._places.seat_of(run.job.server) if run.job.prompt_id else None
         if kept is None:
             if run.job.prompt_id:
@@ -162,19 +170,20 @@ class Runner:
                 self._send(run, kept)
 
     def _adopt(self, run: Run, server: Server) -> bool:
-        """Follow a prompt that another worker sent; False when it is to be sent anew."""
+        """Follow a prompt that another worker sent; False when one is still to be sent."""
         run.report.on(server.name)
-        prompt = self._bound(run, {ref: ref for ref in run.job.inputs}, None)
+        part = self._stages.next(run.job)
+        prompt = part.prompt()
         prompt_id = run.job.prompt_id
         run.report.resume()
         with self._hearing(run, server, prompt_id, run.job.client_id) as listener:
-            watcher = self._watcher(run, server, prompt_id, listener, prompt, adopted=True)
+            progress = self._progress(run, part, prompt)
+            watcher = self._watcher(run, server, prompt_id, listener, progress, adopted=True)
             record = watcher.watch()
         if record is None:
             log.info("the prompt of an earlier attempt is gone: anew", extra=run.tags)
             return False
-        self._finish(run, server.client, record, prompt)
-        return True
+        return self._finish(run, server.client, record, part, prompt)
 
     def _send(self, run: Run, slot: Slot) -> None:
         """Begin a new prompt on the server that will do best."""
@@ -182,29 +191,33 @@ class Runner:
             self._end(run, State.CANCELLED)
             return
         models = wanted_files(self._catalog.workflow(run.job.workflow), run.job.values)
-        place = self._places.best_for(run.job, slot, models)
+        place = self._places.best_for(self._rest(run), slot, models)
         if place is None:
-            rests = not self._places.unfit(run.job)
+            rests = not self._places.unfit(self._rest(run))
             wait_s = FULL_WAIT_S if rests else 0.0
             self._give_back(run, keep_prompt=False, count=False, wait_s=wait_s)
             return
         with place:
-            self._attempt(run, place.server)
+            if not self._attempt(run, place.server):
+                self._send(run, place)
 
-    def _attempt(self, run: Run, server: Server, *, freed: bool = False) -> None:
+    def _attempt(self, run: Run, server: Server, *, freed: bool = False) -> bool:
         """Upload, bind, listen, send, watch. The row knows the prompt before ComfyUI does.
 
-        A run that met too little memory is tried once more after the server was `freed`.
+        A run that met too little memory is tried once more after the server was `freed`. Gives
+        False when that was a run before the main one, and the next is to be sent.
         """
         client = server.client
+        part = self._stages.next(run.job)
         run.report.on(server.name)
         run.report.phase("phase.uploading")
         with turning_away():
-            files = {ref: self._upload(run, client, ref) for ref in run.job.inputs}
-            prompt = self._bound(run, files, client)
+            files = {ref: self._upload(run, client, ref) for ref in part.inputs}
+            prompt = self._bound(run, part, files, client)
         prompt_id = self._new_id()
         with self._hearing(run, server, prompt_id) as listener:
-            watcher = self._watcher(run, server, prompt_id, listener, prompt)
+            progress = self._progress(run, part, prompt)
+            watcher = self._watcher(run, server, prompt_id, listener, progress)
             self._note(run, server, prompt_id, listener.client_id)
             with turning_away():
                 self._submit(run, client, prompt, prompt_id, watcher)
@@ -215,9 +228,14 @@ class Runner:
         elif not freed and record.failed is not None and is_out_of_memory(record.failed):
             log.warning("out of memory: freeing the server, once more", extra=run.tags)
             client.free()
-            self._attempt(run, server, freed=True)
+            return self._attempt(run, server, freed=True)
         else:
-            self._finish(run, client, record, prompt)
+            return self._finish(run, client, record, part, prompt)
+        return True
+
+    def _rest(self, run: Run) -> Job:
+        """Give the job as what is left of it: a server must be able to do just that."""
+        return self._stages.left(run.job)
 
     def _note(self, run: Run, server: Server, prompt_id: str, client_id: str) -> None:
         """Write into the row which prompt is the job's."""
@@ -233,16 +251,11 @@ class Runner:
         return client.upload(self._media.path(run.job.person, ref), ref)
 
     def _bound(
-        self, run: Run, files: Mapping[str, str], client: ComfyClient | None
+        self, run: Run, part: Part, files: Mapping[str, str], client: ComfyClient
     ) -> dict[str, Any]:
-        """Bind the job's values. The prefix is the attempt's own, so that no file is another's."""
-        return bind(
-            self._catalog.workflow(run.job.workflow),
-            run.job.values,
-            files=files,
-            listed=client.models if client else None,
-            prefix=f"studio/{run.job.workflow}/{run.job.job_id}_{run.claim.fence}",
-        )
+        """Bind a run's values. The prefix is the attempt's own, so that no file is another's."""
+        prefix = f"studio/{run.job.workflow}/{run.job.job_id}_{run.claim.fence}"
+        return part.prompt(files, listed=client.models, prefix=prefix)
 
     def _submit(
         self, run: Run, client: ComfyClient, prompt: Prompt, prompt_id: str, watcher: Watcher
@@ -291,30 +304,39 @@ class Runner:
         server: Server,
         prompt_id: str,
         listener: Listener,
-        prompt: Prompt,
+        progress: Progress,
         *,
         adopted: bool = False,
     ) -> Watcher:
-        typical_s = self._ledger.typical_s(run.job.workflow)
         return Watcher(
             server.client,
             prompt_id,
             listener,
             life=run.life,
             report=run.report,
-            progress=Progress(prompt, titles(prompt), typical_s, self._clock()),
+            progress=progress,
             pace=self._pace,
-            nurse=self._places.nurse(run.job, server),
+            nurse=self._places.nurse(self._rest(run), server),
             adopted=adopted,
             clock=self._clock,
         )
 
+    def _progress(self, run: Run, part: Part, prompt: Prompt) -> Progress:
+        typical_s = self._ledger.typical_s(run.job.workflow)
+        around = self._stages.around(part)
+        return Progress(prompt, titles(prompt), typical_s, self._clock(), around=around)
+
     # Endings ------------------------------------------------------------------------------
 
-    def _finish(self, run: Run, client: ComfyClient, record: RunRecord, prompt: Prompt) -> None:
-        """Turn the server's record into the job's end."""
+    def _finish(
+        self, run: Run, client: ComfyClient, record: RunRecord, part: Part, prompt: Prompt
+    ) -> bool:
+        """Turn the server's record into the job's end; False when the next run is to be sent."""
         if record.outcome == "success":
             self._places.well(run.server)
+            if part.before is not None:
+                self._take_in(run, client, record, part)
+                return False
             outputs = self._keep(run, client, record)
             self._end(run, State.COMPLETED, outputs=outputs)
             self._kept(outputs)
@@ -322,6 +344,18 @@ class Runner:
             self._end(run, State.CANCELLED)
         else:
             self._fail(run, _failure_of(record.failed, prompt), leaves_prompt=False)
+        return True
+
+    def _take_in(self, run: Run, client: ComfyClient, record: RunRecord, part: Part) -> None:
+        """Make what a run made before the main one the job's own: it is never run again."""
+        file = saved(record, part)
+        with self._stages.draft() as path:
+            self._fetch(run, client, file, lambda: path.open("wb"))
+            made = self._stages.take(run.job, part, path)
+        if not self._ledger.made(run.claim, made):
+            raise Stale
+        run.has(made)
+        log.info("%s was made, %.1f s", made[-1].field, made[-1].seconds, extra=run.tags)
 
     def _keep(self, run: Run, client: ComfyClient, record: RunRecord) -> tuple[Output, ...]:
         """Fetch every file the run saved, all or none."""
@@ -336,17 +370,21 @@ class Runner:
             raise StudioError("no_outputs")
         with self._store.draft(run.job.job_id, run.claim.fence, self._today()) as draft:
             for node, file in files:
-                self._fetch(run, client, draft, node, file)
+                self._fetch(run, client, file, partial(draft.add, node, file.filename))
             return draft.keep()
 
     def _fetch(
-        self, run: Run, client: ComfyClient, draft: Draft, node: str, file: OutputFile
+        self,
+        run: Run,
+        client: ComfyClient,
+        file: OutputFile,
+        begin: Callable[[], AbstractContextManager[BinaryIO]],
     ) -> None:
         """Bring one file home. The run is done: while its server is away, wait for the file."""
         while True:
             run.life.mind()
             try:
-                with draft.add(node, file.filename) as into:
+                with begin() as into:
                     client.download(file, into)
             except StudioError as error:
                 if error.code != "server_away":

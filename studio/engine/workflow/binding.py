@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import random
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -152,6 +152,7 @@ def bind(
     files: Mapping[str, str],
     listed: Listed | None = None,
     prefix: str | None = None,
+    ends: Collection[str] = (),
 ) -> Prompt:
     """Give the prompt to POST for checked values. The template stays as it was.
 
@@ -159,10 +160,12 @@ def bind(
     ComfyUI gave them. With `listed`, model names are
     spelt as the server lists them (exact, else slashes alike, else the only file of that name), or
     `missing_model` is raised. `prefix` becomes each save node's `filename_prefix`, so that a run
-    ComfyUI would answer from its cache still makes a file of its own.
+    ComfyUI would answer from its cache still makes a file of its own. `ends` are the nodes whose
+    files are wanted: the outputs of the manifest, unless others are named.
     """
+    ends = ends or [output.node for output in workflow.manifest.outputs]
     try:
-        return _Binding(workflow, values, files, listed).prompt(prefix)
+        return _Binding(workflow, values, files, listed).prompt(prefix, ends)
     except FaultError as fault:
         raise StudioError(
             "graph_invalid", file=workflow.manifest.graph, reason=fault.said
@@ -363,7 +366,7 @@ class _Binding:
         self.out = workflow.graph.copy()
         self.filled: set[Target] = set()
 
-    def prompt(self, prefix: str | None) -> Prompt:
+    def prompt(self, prefix: str | None, ends: Collection[str]) -> Prompt:
         manifest = self.workflow.manifest
         self._refuse_unmeasured()
         self._write_all()
@@ -371,7 +374,7 @@ class _Binding:
             if holds(rule.when, self.values):
                 self._apply(rule)
         self._write_all()  # once more: what was said wins over what a rule set
-        self._prune()
+        self._prune(ends)
         self._match_needs()
         self._name_files(prefix)
         validate(self.out)
@@ -478,9 +481,9 @@ class _Binding:
             for name in [n for n, v in inputs.items() if is_link(v) and v[0] in gone]:
                 del inputs[name]
 
-    def _prune(self) -> None:
-        """Drop what leads to no output: the loaders and helpers of parts taken away."""
-        keep = needed(self.out, [output.node for output in self.workflow.manifest.outputs])
+    def _prune(self, ends: Collection[str]) -> None:
+        """Drop what leads to no end: the loaders and helpers of parts taken away."""
+        keep = needed(self.out, ends)
         self.out = {node: body for node, body in self.out.items() if node in keep}
 
     def _match_needs(self) -> None:

@@ -336,6 +336,18 @@ class Length(_Part):
     fps: str
 
 
+class Before(_Part):
+    """A run that goes before the main one while `when` holds, and what becomes of its file.
+
+    Only what the node `save` needs is run. The sound it saves is measured and, in the main run,
+    stands in the field `gives`; what `when` asks about then counts as not said.
+    """
+
+    when: When = Field(min_length=1)
+    save: str
+    gives: Name
+
+
 class OutputSpec(_Part):
     """A node whose files are the result."""
 
@@ -393,6 +405,7 @@ class Manifest(_Part):
     derived: tuple[Derived, ...] = ()
     length: Length | None = None
     rules: tuple[Rule, ...] = ()
+    before: tuple[Before, ...] = ()
     outputs: tuple[OutputSpec, ...] = Field(min_length=1)
     models: tuple[ModelNeed, ...] = ()
 
@@ -409,6 +422,11 @@ class Manifest(_Part):
     def picker(self) -> Parameter | None:
         """Find the field that chooses first among the workflows of the tab."""
         return next((p for p in self.parameters if p.picks), None)
+
+
+def ends_of(manifest: Manifest) -> list[str]:
+    """Name every node whose files are fetched: of the main run and of those before it."""
+    return [*(one.node for one in manifest.outputs), *(one.save for one in manifest.before)]
 
 
 def absent(value: object) -> bool:

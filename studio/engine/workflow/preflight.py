@@ -14,9 +14,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from studio import texts
-from studio.engine.workflow.binding import Workflow, bind, match_model
+from studio.engine.workflow.binding import Workflow, match_model
 from studio.engine.workflow.graph import Prompt, needed, titles
-from studio.engine.workflow.manifest import Kind, ModelFile, ModelNeed, Parameter
+from studio.engine.workflow.manifest import Kind, ModelFile, ModelNeed, Parameter, ends_of
+from studio.engine.workflow.parts import parts_of
 from studio.engine.workflow.trial import always_used
 from studio.errors import StudioError
 
@@ -166,7 +167,7 @@ class Preflight:
     def report(self, stock: Stock) -> Report:
         """Say what a server lacks for the workflow as a whole."""
         graph = self.workflow.graph.nodes
-        used = needed(graph, [output.node for output in self.workflow.manifest.outputs])
+        used = needed(graph, ends_of(self.workflow.manifest))
         return Report(
             nodes=self._nodes(stock, used),
             models=(*self._files(stock), *self._choices(stock)),
@@ -179,8 +180,10 @@ class Preflight:
         A graph that cannot be bound is no lack: the attempt will say what is wrong with it.
         """
         files = {ref: ref for value in values.values() for ref in _references(value)}
+        prompt: Prompt = {}
         try:
-            prompt = bind(self.workflow, values, files=files)
+            for part in parts_of(self.workflow, values):
+                prompt |= part.prompt(files)
         except StudioError:
             return ()
         nodes = (self._owned(lack, values) for lack in _missing_nodes(prompt, stock))

@@ -7,10 +7,10 @@ largest forms and with every value that a rule asks about.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
 from studio.engine.workflow import formula
-from studio.engine.workflow.binding import Workflow, bind, file_targets
+from studio.engine.workflow.binding import Workflow, file_targets
 from studio.engine.workflow.graph import Target, is_link, some
 from studio.engine.workflow.manifest import (
     FaultError,
@@ -21,13 +21,18 @@ from studio.engine.workflow.manifest import (
     Rule,
     Source,
     When,
+    ends_of,
+    holds,
 )
 from studio.engine.workflow.measures import facts_read
+from studio.engine.workflow.parts import part_of, parts_of
 from studio.errors import StudioError
 from studio.texts import Sentence
 
 Place = tuple[object, ...]
 """Where in the manifest: keys and positions from the top."""
+
+_MADE: Final = ("made.flac", 1.0)
 
 
 def prove(workflow: Workflow, source: Source) -> frozenset[str]:
@@ -64,8 +69,11 @@ def always_used(workflow: Workflow) -> frozenset[str]:
 
 
 def _used(workflow: Workflow, values: dict[str, Any]) -> frozenset[str]:
-    files = {ref: ref for value in values.values() for ref in _references(value)}
-    return frozenset(bind(workflow, values, files=files))
+    """Bind every run of a job with these values, and name the nodes of all of them."""
+    parts = list(parts_of(workflow, values))
+    made = {one.before.gives: _MADE for one in parts if one.before is not None}
+    parts.append(part_of(workflow, values, made))
+    return frozenset(node for part in parts for node in part.prompt())
 
 
 def forms(workflow: Workflow) -> Iterator[dict[str, Any]]:
@@ -132,13 +140,6 @@ def _numbers(p: Parameter) -> list[int | float]:
     return [low, high]
 
 
-def _references(value: object) -> Iterator[str]:
-    if isinstance(value, list):
-        yield from value
-    elif isinstance(value, str):
-        yield value
-
-
 def _misfits(workflow: Workflow) -> Iterator[tuple[Place, Sentence]]:
     yield from _wrong_parameters(workflow)
     manifest, graph = workflow.manifest, workflow.graph
@@ -148,14 +149,38 @@ def _misfits(workflow: Workflow) -> Iterator[tuple[Place, Sentence]]:
     for index, output in enumerate(manifest.outputs):
         if output.node not in graph.nodes:
             yield ("outputs", index, "node"), _no_node(workflow, output.node)
-    named = {output.node for output in manifest.outputs}
+    named = ends_of(manifest)
     for node, body in graph.nodes.items():
         if "filename_prefix" in body["inputs"] and node not in named:
             yield ("outputs",), Sentence("fault.saves", {"node": node})
+    yield from _wrong_before(workflow)
     yield from _wrong_numbers(workflow)
     for index, need in enumerate(manifest.models):
         for reason in _wrong_need(workflow, need):
             yield ("models", index), reason
+
+
+def _wrong_before(workflow: Workflow) -> Iterator[tuple[Place, Sentence]]:
+    """Check the runs that go before: what they save, and the field their sound stands in."""
+    manifest, nodes = workflow.manifest, workflow.graph.nodes
+    outputs = {output.node for output in manifest.outputs}
+    for index, before in enumerate(manifest.before):
+        place = ("before", index)
+        if before.save not in nodes:
+            yield (*place, "save"), _no_node(workflow, before.save)
+        elif "filename_prefix" not in nodes[before.save]["inputs"] or before.save in outputs:
+            yield (*place, "save"), Sentence("fault.before_save", {"node": before.save})
+        field = manifest.parameter(before.gives)
+        if field is None or field.type is not Kind.AUDIO:
+            yield (*place, "gives"), Sentence("fault.before_gives", {"name": before.gives})
+        if before.gives in {one.gives for one in manifest.before[:index]}:
+            yield (*place, "gives"), Sentence("fault.before_twice", {"name": before.gives})
+        for name in before.when:
+            asked = manifest.parameter(name)
+            if asked is None or asked.default is not None or name == before.gives:
+                yield (*place, "when", name), Sentence("fault.before_when", {"name": name})
+        if holds(before.when, {}):
+            yield (*place, "when"), Sentence("fault.before_always", {})
 
 
 def _wrong_parameters(workflow: Workflow) -> Iterator[tuple[Place, Sentence]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from fractions import Fraction
@@ -18,7 +19,9 @@ from studio.practice.nodes.values import Context, Film, NodeError, Picture, Resu
 
 _MP3 = {"V0": {"q": "1"}, "128k": {"b": "128000"}, "320k": {"b": "320000"}}
 _SPEECH_RATE = 24_000
-_SECONDS_A_LETTER = 0.06
+_SIGNS = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
+_SECONDS_A_SIGN = 0.31
+_SECONDS_A_LETTER = 0.05
 _OPUS_RATES = (8000, 12000, 16000, 24000, 48000)
 
 
@@ -61,11 +64,20 @@ def _decoded(file: Any, stream: Any) -> Iterator[Any]:
 
 
 @node("FL_ChatterboxMultilingualTTS")
-def speak(text: str, audio_prompt: Sound | None = None) -> Result:
-    """Hum for as long as a voice would take for the text, at the rate of the sample."""
+def speak(ctx: Context, text: str, audio_prompt: Sound | None = None) -> Result:
+    """Hum higher and higher through the text, at the rate of the sample.
+
+    Signs are said slowly and letters quickly, as some voices do: nobody can know before how long a
+    text will take. Of marks alone nothing is heard. A real node says nothing of its steps either.
+    """
+    ctx.work(2 * ctx.pace_s)
     rate = audio_prompt.rate if audio_prompt is not None else _SPEECH_RATE
-    at = np.arange(round(_SECONDS_A_LETTER * len(text) * rate)) / rate
-    hum = (0.3 * np.sin(2 * np.pi * 180 * at)).astype(np.float32)
+    signs = len(_SIGNS.findall(text))
+    seconds = signs * _SECONDS_A_SIGN + (len(text) - signs) * _SECONDS_A_LETTER
+    at = np.arange(round(seconds * rate)) / rate
+    pitch = 180 + 200 * at / max(seconds, 1e-3)
+    loud = 0.3 if any(char.isalnum() for char in text) else 0.0
+    hum = (loud * np.sin(2 * np.pi * np.cumsum(pitch) / rate)).astype(np.float32)
     return Result((Sound(hum[None], rate), "practice speech"))
 
 

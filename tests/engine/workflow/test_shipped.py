@@ -16,6 +16,7 @@ from studio.engine.workflow.catalog import Catalog, load
 from studio.engine.workflow.graph import is_link, order
 from studio.engine.workflow.manifest import Condition, Derived, Kind, Parameter, holds
 from studio.engine.workflow.measures import Measure, derived, spoken_s
+from studio.engine.workflow.parts import parts_of
 from studio.engine.workflow.trial import candidates, forms
 from studio.errors import StudioError
 from studio.texts import LANGUAGES
@@ -42,7 +43,8 @@ GIVEN = [
 
 def measures(workflow: Workflow) -> dict[str, Measure]:
     """Give files of one size, as long as the workflow takes them."""
-    longest = max((p.max_seconds or 0.0 for p in workflow.manifest.parameters), default=0.0)
+    files = [p for p in workflow.manifest.parameters if p.type.file]
+    longest = max((p.max_seconds or 0.0 for p in files), default=0.0)
     return dict.fromkeys(GIVEN, Measure(640, 480, seconds=longest))
 
 
@@ -97,12 +99,14 @@ def full(workflow: Workflow, p: Parameter | None = None) -> dict[str, Any]:
 
 
 def written(workflow: Workflow, values: dict[str, Any]) -> dict[str, Any]:
-    """Bind, and give the plain input values by `node.input`."""
+    """Bind all runs of a job, and give the plain input values by `node.input`."""
     refs = [
         ref for value in values.values() for ref in (value if isinstance(value, list) else [value])
     ]
     files = {ref: f"studio/{ref}" for ref in refs if isinstance(ref, str)}
-    prompt = bind(workflow, values, files=files)
+    prompt: dict[str, Any] = {}
+    for part in parts_of(workflow, values):
+        prompt |= part.prompt(files)
     return {
         f"{node}.{name}": value
         for node, body in prompt.items()
