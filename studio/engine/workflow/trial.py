@@ -149,11 +149,11 @@ def _misfits(workflow: Workflow) -> Iterator[tuple[Place, Sentence]]:
     for index, output in enumerate(manifest.outputs):
         if output.node not in graph.nodes:
             yield ("outputs", index, "node"), _no_node(workflow, output.node)
+    yield from _wrong_before(workflow)
     named = ends_of(manifest)
     for node, body in graph.nodes.items():
         if "filename_prefix" in body["inputs"] and node not in named:
             yield ("outputs",), Sentence("fault.saves", {"node": node})
-    yield from _wrong_before(workflow)
     yield from _wrong_numbers(workflow)
     for index, need in enumerate(manifest.models):
         for reason in _wrong_need(workflow, need):
