@@ -390,7 +390,8 @@ class Desk:
     def details(self, person: str, job_id: str) -> Details:
         """Give a job with what the large view, Use again and Send to need."""
         job = self._ledger.get(job_id, person=person)
-        missing = {ref for ref in job.inputs if not self._media.has(person, ref)}
+        files = (*job.inputs, *(one.ref for one in job.made))
+        missing = {ref for ref in files if not self._media.has(person, ref)}
         notes = {one.name: note for one in job.outputs if (note := self._darkroom.note(one))}
         return Details(job, frozenset(missing), notes)
 

@@ -82,13 +82,16 @@ def drawn(
 ) -> str:
     """Draw the lengths as one quiet line, and below it what is changed of the files.
 
-    `about`: the film's length follows from how long a text may take to say.
+    `about`: the film will be as long as a text takes to say, which nobody knows before.
     """
     said = [_of(tab, one, language) for one in given if one.seconds]
     if film is not None:
-        facts = {"n": f"{film.seconds:.1f}", "frames": film.frames, "fps": f"{film.fps:g}"}
-        key = "length.film.about" if about else "length.film"
-        said.append(texts.text(key, language, **facts))
+        if about:
+            guess = max(1, round(film.seconds))
+            said.append(texts.text("length.film.about", language, n=guess))
+        else:
+            facts = {"n": f"{film.seconds:.1f}", "frames": film.frames, "fps": f"{film.fps:g}"}
+            said.append(texts.text("length.film", language, **facts))
     notes = [texts.text(key, language) for one in given for key in one.notes if texts.has(key)]
     return line(([" · ".join(said)] if said else []) + notes)
 

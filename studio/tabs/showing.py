@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import quote
 
@@ -205,10 +205,15 @@ def _failure(job: Job, language: str) -> str:
 
 
 def _inputs(job: Job, missing: Collection[str], language: str) -> str:
-    """Show the files a job was made of; one that is no longer kept is named only."""
+    """Show the files a job was made of, and the speech that was made of its text.
+
+    One that is no longer kept is named only.
+    """
     if not job.given:
         return ""
-    rows = "".join(_input(one, one.ref in missing, language) for one in job.given)
+    spoken = texts.text("gallery.spoken", language)
+    files = (*job.given, *(replace(one, name=spoken) for one in job.made))
+    rows = "".join(_input(one, one.ref in missing, language) for one in files)
     return f'<ul class="studio-inputs">{rows}</ul>'
 
 
@@ -252,9 +257,11 @@ def _row(label: str, value: str) -> str:
 
 
 def _settings(job: Job, workflow: Workflow | None, language: str) -> str:
-    """Write every value of a job as its form calls it."""
+    """Write every value of a job as its form calls it; what was measured of files is no such."""
     rows = []
     for name, value in job.values.items():
+        if "." in name:
+            continue
         parameter = workflow.manifest.parameter(name) if workflow else None
         if value is None or value == "" or (parameter is not None and parameter.type.file):
             continue

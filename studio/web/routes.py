@@ -135,7 +135,7 @@ class Files:
         if opened is not None:
             owner = await self._owner(request, person, opened)
             job = await anyio.to_thread.run_sync(self._desk.job, owner, opened)
-            if ref not in job.inputs:
+            if ref not in job.inputs and ref not in {one.ref for one in job.made}:
                 raise StudioError("file_unknown", file=ref)
             person = owner
         path = await anyio.to_thread.run_sync(self._desk.input_file, person, ref)

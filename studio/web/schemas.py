@@ -61,6 +61,14 @@ class WebhookView(BaseModel):
     next_try: str | None
 
 
+class Spoken(BaseModel):
+    """A sound that a run before the main one made, such as a text that was spoken."""
+
+    field: str = Field(description="the parameter whose place it took in the main run")
+    seconds: float = Field(description="measured by decoding")
+    url: str
+
+
 class JobView(BaseModel):
     """How a job stands. Times are UTC, ISO 8601."""
 
@@ -83,6 +91,9 @@ class JobView(BaseModel):
     favourite: bool
     image_url: str | None = Field(description="the first file of the result")
     outputs: list[Made]
+    spoken: list[Spoken] = Field(
+        description="what was made before the result, of a text to be said"
+    )
     error: Fault | None
     created_at: str
     started_at: str | None
@@ -194,6 +205,7 @@ class WorkflowView(BaseModel):
     vram_gb: float
     parameters: list[ParameterView]
     outputs: list[str]
+    speaks: bool = Field(description="a text is spoken in a run before the main one")
     servers: list[ServerFit]
 
 
@@ -253,6 +265,10 @@ def job_view(
         favourite=job.favourite,
         image_url=outputs[0].url if outputs else None,
         outputs=outputs,
+        spoken=[
+            Spoken(field=one.field, seconds=one.seconds, url=f"{root}/inputs/{quote(one.ref)}")
+            for one in job.made
+        ],
         error=_fault(failure, language) if failure else None,
         created_at=_moment(job.created_us) or "",
         started_at=_moment(job.started_us),
@@ -326,6 +342,7 @@ def workflow_view(
         vram_gb=m.vram_gb,
         parameters=[parameter_view(p, language) for p in m.parameters],
         outputs=[output.kind for output in m.outputs],
+        speaks=bool(m.before),
         servers=[
             ServerFit(
                 server=one.server,

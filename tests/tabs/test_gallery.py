@@ -99,6 +99,20 @@ def test_only_an_ended_job_can_be_deleted() -> None:
     assert "remove" not in acts(State.PROCESSING)
 
 
+def test_the_speech_that_was_made_of_a_text_is_offered_and_measures_are_no_settings() -> None:
+    made = (Given("audio", "made.flac", "audio", "audio/flac", "save_speech", 1, seconds=2.65),)
+    given = (Given("audio", "s.wav", "audio", "audio/wav", "me.wav", 1, seconds=7.0),)
+    values = {"text": "Hello", "audio": "s.wav", "audio.seconds": 7.0, "text.seconds": 3.1}
+
+    page = read(view(given=given, made=made, values=values))
+    gone = read(view(given=given, made=made, missing=frozenset({"made.flac"})))
+
+    assert "The text, spoken" in page.words
+    assert "inputs/made.flac" in str(page.tags)
+    assert ".seconds" not in page.words
+    assert "inputs/made.flac" not in str(gone.tags)
+
+
 def test_a_failed_job_says_why_in_the_large_view() -> None:
     page = read(view(state=State.FAILED, failure=Failure("out_of_memory"), outputs=()))
 

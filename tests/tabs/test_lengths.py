@@ -55,6 +55,21 @@ def test_a_sound_that_is_too_long_is_told_at_once(human: lengths.Lengths, tmp_pa
     assert told.value.code == "file_too_long"
 
 
+@pytest.mark.parametrize(
+    ("language", "film"),
+    [("en", "as long as the text takes to say: about 4 s"), ("zh-TW", "約 4 秒")],
+)
+def test_of_a_text_the_length_is_said_to_be_a_guess(
+    human: lengths.Lengths, tmp_path: Path, language: str, film: str
+) -> None:
+    text = "Hello, how are you today? Welcome to our little shop."
+
+    said = human.line("g-ann", {"audio": voice(tmp_path, 2.5), "text": text}, language)
+
+    assert film in said
+    assert "2.5" in said
+
+
 def test_without_a_sound_nothing_is_said(human: lengths.Lengths) -> None:
     assert "hidden" in human.line("g-ann", {}, "en")
 

@@ -21,6 +21,7 @@ from PIL import Image
 from studio.engine.workflow.binding import bind, check
 from studio.engine.workflow.catalog import Catalog, load
 from studio.engine.workflow.manifest import Kind
+from studio.engine.workflow.parts import parts_of
 from studio.engine.workflow.trial import forms
 
 RNG = random.Random(1)  # noqa: S311  seeds of pictures, no secret
@@ -154,35 +155,33 @@ def test_every_form_is_accepted_up_to_the_files_this_server_lacks(
     workflow = catalog.workflow(name)
     seen = 0
     for values in forms(workflow):
-        refs = {ref for value in values.values() for ref in _references(value)}
         drawn = {p.name: "5" for p in workflow.manifest.parameters if p.type is Kind.SEED}
-        prompt = bind(workflow, values | drawn, files=dict.fromkeys(refs, "absent.png"))
-
-        answer = requests.post(
-            f"{real_url}/prompt",
-            json={"prompt": prompt, "prompt_id": str(uuid.uuid4())},
-            timeout=20,
-        ).json()
-
-        lacking = {body["class_type"] for body in prompt.values()} & NEWER
-        if lacking and not answer.get("node_errors"):
-            assert answer["error"]["type"] in ("invalid_prompt", "missing_node_type"), answer
-            assert any(one in str(answer["error"]) for one in lacking)
-            continue
-        complaints = [
-            complaint
-            for node in answer["node_errors"].values()
-            for complaint in node["errors"]
-            if complaint["type"] not in ("value_not_in_list", "custom_validation_failed")
-        ]
-        assert complaints == []
-        # Nothing may run: each form names a file, or a model, that is not there.
-        assert "error" in answer
-        seen += 1
+        for part in parts_of(workflow, values | drawn):
+            prompt = part.prompt(dict.fromkeys(part.inputs, "absent.png"))
+            seen += _refused_for_its_files(real_url, prompt)
     assert seen or name in ("virtual_human_infinitetalk", "remove_background")
 
 
-def _references(value: object) -> list[str]:
-    if isinstance(value, list):
-        return [item for item in value if isinstance(item, str)]
-    return [value] if isinstance(value, str) else []
+def _refused_for_its_files(real_url: str, prompt: dict[str, Any]) -> bool:
+    """Post a prompt that names a file that is not there; False when the server lacks a node."""
+    answer = requests.post(
+        f"{real_url}/prompt",
+        json={"prompt": prompt, "prompt_id": str(uuid.uuid4())},
+        timeout=20,
+    ).json()
+
+    lacking = {body["class_type"] for body in prompt.values()} & NEWER
+    if lacking and not answer.get("node_errors"):
+        assert answer["error"]["type"] in ("invalid_prompt", "missing_node_type"), answer
+        assert any(one in str(answer["error"]) for one in lacking)
+        return False
+    complaints = [
+        complaint
+        for node in answer["node_errors"].values()
+        for complaint in node["errors"]
+        if complaint["type"] not in ("value_not_in_list", "custom_validation_failed")
+    ]
+    assert complaints == []
+    # Nothing may run: each form names a file, or a model, that is not there.
+    assert "error" in answer
+    return True

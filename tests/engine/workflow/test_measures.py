@@ -14,6 +14,7 @@ from studio.engine.workflow.binding import FilmLength, Workflow, bind, check, le
 from studio.engine.workflow.catalog import Catalog, load
 from studio.engine.workflow.measures import Measure, spoken_s
 from studio.errors import StudioError
+from studio.settings import PROJECT
 from studio.texts import LANGUAGES, explain
 
 GRAPH = {
@@ -258,3 +259,18 @@ def test_a_text_takes_about_as_long_to_say_as_people_need(
     text: str, low: float, high: float
 ) -> None:
     assert low <= spoken_s(text) <= high
+
+
+@pytest.mark.parametrize("name", ["virtual_human", "virtual_human_infinitetalk"])
+def test_a_text_that_may_just_fit_is_not_refused_for_an_estimate(name: str) -> None:
+    workflow = load(PROJECT / "workflows").workflow(name)
+    sound = workflow.manifest.parameter("audio")
+    assert sound is not None
+    assert sound.max_seconds is not None
+    letters = round(sound.max_seconds * 1.2 / 0.065)
+    said = {"portrait": "p", "audio": "a", "text": "a" * letters, "speech_language": "english"}
+    found = {"p": Measure(640, 480), "a": Measure(seconds=7.0)}
+
+    values = check(workflow, said, rng=random.Random(1), measures=found)  # noqa: S311  no secret
+
+    assert values["text.seconds"] > sound.max_seconds
