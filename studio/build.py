@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import socket
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -334,12 +335,25 @@ def _practice(settings: Settings, catalog: Catalog, port: int) -> PracticeServer
     models: dict[str, list[str]] = {}
     for model in catalog.models.values():
         models.setdefault(model.folder, []).append(model.file)
+    for folder, file in _named(catalog):
+        models.setdefault(folder, []).append(file)
     return PracticeServer(
         port=port,
         pace_s=settings.practice_pace,
         folder=settings.data_dir / "practice",
         models=models,
     )
+
+
+def _named(catalog: Catalog) -> Iterator[tuple[str, str]]:
+    """Give folder and file of models that a host's own manifests name and `models.yaml` does not.
+
+    Such a manifest can be tried before its models are anywhere.
+    """
+    for workflow in catalog.workflows.values():
+        for p in workflow.manifest.parameters:
+            if p.folder and isinstance(p.default, str):
+                yield p.folder, p.default
 
 
 def _fleet(settings: Settings, practice_port: int | None) -> Fleet:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,8 +10,33 @@ import pytest
 
 from studio import build as building
 from studio.engine.jobs import State
+from studio.importing import bring_in
 from studio.practice import PracticeServer
 from tests.chain.house import House, opened, wait_until
+
+GRAPH = {
+    "1": {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": "sub\\own.safetensors"}},
+    "2": {"class_type": "CLIPTextEncode", "inputs": {"clip": ["1", 1], "text": "a dog"}},
+    "3": {"class_type": "EmptyLatentImage", "inputs": {"width": 64, "height": 64, "batch_size": 1}},
+    "12:4": {
+        "class_type": "KSampler",
+        "inputs": {
+            "model": ["1", 0],
+            "positive": ["2", 0],
+            "negative": ["2", 0],
+            "latent_image": ["3", 0],
+            "seed": 1,
+            "steps": 2,
+            "cfg": 1.0,
+            "sampler_name": "euler",
+            "scheduler": "simple",
+            "denoise": 1.0,
+        },
+    },
+    "5": {"class_type": "VAEDecode", "inputs": {"samples": ["12:4", 0], "vae": ["1", 2]}},
+    "6": {"class_type": "SaveImage", "inputs": {"images": ["5", 0], "filename_prefix": "x"}},
+}
+"""As somebody exports it, with a model that is in no `models.yaml`."""
 
 
 @pytest.fixture
@@ -55,3 +81,19 @@ def test_a_configured_comfyui_that_is_away_never_becomes_practice(tmp_path: Path
 
         assert house.studio.practice is None
         assert [(view.practice, view.online) for view in views] == [(False, False)]
+
+
+def test_an_imported_workflow_can_be_tried_before_its_models_are_anywhere(
+    default_port: int, tmp_path: Path
+) -> None:
+    """The form offers the model of the export, and Generate makes a practice picture with it."""
+    exported = tmp_path / "我的流程_api.json"
+    exported.write_text(json.dumps(GRAPH), "utf-8")
+    workflows = tmp_path / "workflows"
+    workflows.mkdir()
+    bring_in(exported, workflows, "mine")
+
+    with opened(tmp_path, practice_pace=0.01, workflows_dir=workflows) as house:
+        job = house.ended(house.studio.desk.submit("g-ann", "mine", {"prompt": "a cat"}))
+
+        assert job.state is State.COMPLETED, job.failure
