@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 
 class State(StrEnum):
@@ -42,14 +42,20 @@ class Failure:
     details: str = ""
 
 
+DRAWN: Final = (
+    "image/png", "image/jpeg", "image/webp", "image/gif", "image/avif", "image/bmp",
+)  # fmt: skip
+"""Pictures that every browser draws. None of them can hold a script."""
+
+
 @dataclass(frozen=True, slots=True)
 class Output:
     """One kept file of a job.
 
     `name` is the safe name on disk inside the job's folder (`001.png`); `path` is relative to the
-    outputs folder with `/`; `kind` is image, video, audio or text; `node` and `index` give the
-    order of save nodes and of the batch. Sizes in px and `seconds` (of video and sound) are 0 where
-    they have no meaning or cannot be read.
+    outputs folder with `/`; `kind` is image, video, audio, text or file (of another kind, to be
+    downloaded); `node` and `index` give the order of save nodes and of the batch. Sizes in px and
+    `seconds` (of video and sound) are 0 where they have no meaning or cannot be read.
     """
 
     index: int
@@ -62,6 +68,11 @@ class Output:
     width_px: int = 0
     height_px: int = 0
     seconds: float = 0.0
+
+    @property
+    def looks(self) -> bool:
+        """Tell whether there is something small to see of it: a picture, poster or waveform."""
+        return self.kind in ("image", "video", "audio")
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,11 +17,12 @@ import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, Final
 
 from PIL import (
+    AvifImagePlugin,
     BmpImagePlugin,
     GifImagePlugin,
     ImageFile,
@@ -60,6 +61,7 @@ _BMP = Type("image", "image/bmp", ".bmp")
 _TIFF = Type("image", "image/tiff", ".tiff")
 _WEBP = Type("image", "image/webp", ".webp")
 _AVIF = Type("image", "image/avif", ".avif")
+_HEIC = Type("image", "image/heic", ".heic")
 _MP4 = Type("video", "video/mp4", ".mp4")
 _MOV = Type("video", "video/quicktime", ".mov")
 _WEBM = Type("video", "video/webm", ".webm")
@@ -73,6 +75,15 @@ _MP3 = Type("audio", "audio/mpeg", ".mp3")
 _JSON = Type("text", "application/json", ".json")
 _TEXT = Type("text", "text/plain; charset=utf-8", ".txt")
 _OTHER = Type("file", "application/octet-stream", ".bin")
+_NAMED: Final = re.compile(
+    r"\.(glb|gltf|obj|mtl|ply|stl|fbx|usdz?|splat|ksplat|spz|vrm"  # in three dimensions
+    r"|svg|exr|hdr|psd|pdf|latent|safetensors|npy|npz|zip)"
+)
+"""Endings of files that are only ever downloaded: there they say what may open them.
+
+Never HTML, nor any other ending that a double click would run.
+"""
+_WORDS: Final = re.compile(r"\.(csv|md|srt|vtt)")
 
 _STARTS: Final = (
     (b"\x89PNG\r\n\x1a\n", _PNG),
@@ -89,7 +100,16 @@ _STARTS: Final = (
     (b"\xff\xf2", _MP3),
 )
 _RIFF: Final = {b"WEBP": _WEBP, b"WAVE": _WAV, b"AVI ": _AVI}
-_FTYP: Final = {b"avif": _AVIF, b"avis": _AVIF, b"M4A ": _M4A, b"M4B ": _M4A, b"qt  ": _MOV}
+_FTYP: Final = {
+    b"avif": _AVIF, b"avis": _AVIF, b"M4A ": _M4A, b"M4B ": _M4A, b"qt  ": _MOV,
+    b"heic": _HEIC, b"heix": _HEIC, b"mif1": _HEIC, b"msf1": _HEIC,
+}  # fmt: skip
+_SOUND_ALONE: Final = {
+    _MP4.mime: _M4A,
+    _MOV.mime: _M4A,
+    _WEBM.mime: Type("audio", "audio/webm", ".webm"),
+    _MKV.mime: Type("audio", "audio/x-matroska", ".mka"),
+}
 
 # The format's own reader: `Image.open` would refuse a large upscale as a decompression bomb, and
 # only the header is read here.
@@ -100,6 +120,7 @@ _READERS: Final[dict[str, type[ImageFile.ImageFile]]] = {
     "image/bmp": BmpImagePlugin.BmpImageFile,
     "image/tiff": TiffImagePlugin.TiffImageFile,
     "image/webp": WebPImagePlugin.WebPImageFile,
+    "image/avif": AvifImagePlugin.AvifImageFile,
 }
 
 
@@ -241,9 +262,11 @@ class Draft:
 
     def _name(self, index: int, node: str, filename: str, part: Path) -> Output:
         kind = type_of(part, filename)
+        width_px, height_px, seconds = measures(part, kind)
+        if kind.kind == "video" and seconds and not width_px:
+            kind = _SOUND_ALONE.get(kind.mime, kind)
         name = f"{index + 1:03d}{kind.suffix}"
         part.rename(self._folder / name)
-        width_px, height_px, seconds = measures(self._folder / name, kind)
         return Output(
             index=index,
             node=node,
@@ -280,7 +303,7 @@ def type_of(path: Path, filename: str) -> Type:
     for start, kind in _STARTS:
         if head.startswith(start):
             return kind
-    return _in_container(head) or _text(head, filename) or _OTHER
+    return _in_container(head) or _text(head, filename) or _by_ending(filename, _NAMED, _OTHER)
 
 
 def _in_container(head: bytes) -> Type | None:
@@ -302,7 +325,16 @@ def _text(head: bytes, filename: str) -> Type | None:
         return None
     if not head or any(ord(char) < 32 and char not in "\t\n\r\f" for char in words):
         return None
-    return _JSON if filename.lower().endswith(".json") else _TEXT
+    if filename.lower().endswith(".json"):
+        return _JSON
+    named = _by_ending(filename, _NAMED, _OTHER)
+    return _by_ending(filename, _WORDS, _TEXT) if named is _OTHER else named
+
+
+def _by_ending(filename: str, known: re.Pattern[str], plain: Type) -> Type:
+    """Give the plain type under the ending of a name, if it is a known one."""
+    ending = Path(filename).suffix.lower()
+    return replace(plain, suffix=ending) if known.fullmatch(ending) else plain
 
 
 def measures(path: Path, kind: Type) -> tuple[int, int, float]:

@@ -19,7 +19,7 @@ from urllib.parse import quote
 from PIL import Image
 
 from studio import texts
-from studio.engine.jobs import Failure, Job, News, Output, State
+from studio.engine.jobs import DRAWN, Failure, Job, News, Output, State
 from studio.engine.shares import shareable
 from studio.web.names import download_name
 
@@ -54,6 +54,11 @@ def output_url(job: Job, output: Output, *, download: bool = False) -> str:
 def play_url(job: Job, output: Output) -> str:
     """Give the address of what a browser plays of a video or sound, relative to the page."""
     return f"play/{quote(job.job_id)}/{quote(output.name)}"
+
+
+def drawn_url(job: Job, output: Output) -> str:
+    """Give the address of what a browser draws of a picture: itself, else its small picture."""
+    return output_url(job, output) if output.mime in DRAWN else thumbnail_url(job, output)
 
 
 def thumbnail_url(job: Job, output: Output) -> str:
@@ -260,13 +265,14 @@ def shown(job: Job, output: Output, language: str, *, small: bool) -> str:
     name = attribute(download_name(job, output))
     match output.kind:
         case "image":
-            src = attribute(thumbnail_url(job, output)) if small else url
+            full = attribute(drawn_url(job, output))
+            src = attribute(thumbnail_url(job, output)) if small else full
             size = (
                 f' width="{output.width_px}" height="{output.height_px}"' if output.width_px else ""
             )
             return (
                 f'<img class="studio-picture" role="button" tabindex="0" src="{src}"{size}'
-                f' data-full="{url}" data-name="{name}"'
+                f' data-full="{full}" data-keep="{url}" data-name="{name}"'
                 f' data-of="{attribute(output.name)}" alt="{alt}" decoding="async">'
             )
         case "video":
@@ -406,6 +412,7 @@ GLYPHS: Final[Mapping[str, str]] = {
     "pending": "…",
     "processing": "…",
     "text": "≡",
+    "file": "▤",
 }
 """What stands for a job that has no picture to show."""
 
@@ -418,8 +425,8 @@ _OVER: Final[Mapping[str, str]] = {
 def small(job: Job) -> str:
     """Draw a job small: the first result's picture, poster or waveform, else a glyph."""
     first = job.outputs[0] if job.outputs else None
-    if first is None or first.kind == "text":
-        return f"<b>{GLYPHS.get('text' if first else str(job.state), '·')}</b>"
+    if first is None or not first.looks:
+        return f"<b>{GLYPHS.get(first.kind if first else str(job.state), '·')}</b>"
     source = attribute(thumbnail_url(job, first))
     image = f'<img src="{source}" alt="" decoding="async" loading="lazy">'
     return image + _OVER.get(first.kind, "")

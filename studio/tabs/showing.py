@@ -16,6 +16,7 @@ from studio.engine.workflow.manifest import Kind, Parameter
 from studio.tabs.result import (
     GLYPHS,
     attribute,
+    drawn_url,
     failure_words,
     notes_of,
     output_url,
@@ -115,8 +116,8 @@ def _yes(flag: bool) -> str:
 
 
 def _pick(job: Job, output: Output) -> str:
-    if output.kind == "text":
-        return "<b>≡</b>"
+    if not output.looks:
+        return f"<b>{GLYPHS.get(output.kind, '·')}</b>"
     return f'<img src="{attribute(thumbnail_url(job, output))}" alt="" decoding="async">'
 
 
@@ -126,7 +127,7 @@ def _file(job: Job, output: Output, hidden: bool, language: str) -> str:
     alt = attribute(texts.text("page.result_alt", language, what=summary(job)))
     match output.kind:
         case "image":
-            source = attribute(output_url(job, output))
+            source = attribute(drawn_url(job, output))
             inside = f'<img src="{source}"{size} alt="{alt}" decoding="async">'
         case "video":
             inside = (

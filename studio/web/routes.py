@@ -21,7 +21,7 @@ from starlette.routing import Route
 
 from studio.engine.accounts import Guests
 from studio.engine.desk import Desk
-from studio.engine.jobs import Job, Output
+from studio.engine.jobs import DRAWN, Job, Output
 from studio.engine.oversight import Oversight
 from studio.errors import StudioError
 from studio.web.answers import error_answer, language_asked
@@ -31,7 +31,7 @@ from studio.web.visitors import visitor_of
 
 _FOR_EVER: Final = "private, max-age=31536000, immutable"
 _ONCE: Final = "private, no-store"
-_SHOWN_INLINE: Final = ("image/png", "image/jpeg", "image/webp", "image/gif", "video/", "audio/")
+_SHOWN_INLINE: Final = (*DRAWN, "video/", "audio/")
 """What a browser may open on our origin; anything else (SVG, HTML, text) is only downloaded."""
 
 Answer = Callable[[Request], Awaitable[Response]]

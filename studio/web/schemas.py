@@ -40,7 +40,7 @@ class Made(BaseModel):
     """One file of a result. The addresses need the same token or cookie."""
 
     name: str
-    kind: str = Field(description="image, video, audio or text")
+    kind: str = Field(description="image, video, audio, text or file")
     mime: str
     size_bytes: int
     width: int
@@ -315,7 +315,7 @@ def made(job: Job, output: Output, root: str) -> Made:
         height=output.height_px,
         seconds=output.seconds,
         url=f"{root}/outputs/{place}",
-        thumbnail_url=f"{root}/thumbnails/{place}" if output.kind != "text" else None,
+        thumbnail_url=f"{root}/thumbnails/{place}" if output.looks else None,
         download_url=f"{root}/outputs/{place}?download=1",
     )
 

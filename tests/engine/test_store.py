@@ -24,6 +24,7 @@ from studio.errors import StudioError
 DAY = datetime.date(2026, 11, 25)
 HOUSE = Path(__file__).parents[2]
 MP4 = b"\x00\x00\x00\x20ftypisom\x00\x00\x02\x00isomiso2avc1mp41" + bytes(64)
+HEIC = b"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00mif1heic" + bytes(64)
 WEBM = (
     b"\x1aE\xdf\xa3\x9fB\x86\x81\x01B\xf7\x81\x01B\xf2\x81\x04B\xf3\x81\x08B\x82\x84webm"
     + bytes(32)
@@ -162,8 +163,20 @@ class TestKinds:
                 "text/plain; charset=utf-8",
                 "001.txt",
             ),
-            (b"<svg onload='x'/>", "a.svg", "text", "text/plain; charset=utf-8", "001.txt"),
-            (bytes(range(256)), "../../x.glb", "file", "application/octet-stream", "001.bin"),
+            (b"<svg onload='x'/>", "a.svg", "file", "application/octet-stream", "001.svg"),
+            (bytes(range(256)), "../../x.glb", "file", "application/octet-stream", "001.glb"),
+            (b"v 0 0 0\n", "a.OBJ", "file", "application/octet-stream", "001.obj"),
+            (
+                b"\x76\x2f\x31\x01" + bytes(40),
+                "a.exr",
+                "file",
+                "application/octet-stream",
+                "001.exr",
+            ),
+            (bytes(40), "a.latent", "file", "application/octet-stream", "001.latent"),
+            (bytes(range(256)), "a.exe", "file", "application/octet-stream", "001.bin"),
+            (b"a,b\n", "a.csv", "text", "text/plain; charset=utf-8", "001.csv"),
+            (HEIC, "a.png", "image", "image/heic", "001.heic"),
             (b"", "a.png", "file", "application/octet-stream", "001.bin"),
         ],
         ids=lambda value: value if isinstance(value, str) else "",
@@ -178,7 +191,7 @@ class TestKinds:
         assert (output.kind, output.mime, output.name) == (kind, mime, name)
         assert store.path(output).read_bytes() == data
 
-    @pytest.mark.parametrize("form", ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF"])
+    @pytest.mark.parametrize("form", ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF"])
     def test_the_size_of_a_picture_is_read_from_its_header(self, store: Store, form: str) -> None:
         [output] = keep(store, image(form, (33, 17)))
 

@@ -285,6 +285,8 @@ def _kind_saved(class_type: str) -> str:
         return "video"
     if re.search(r"audio|mp3|flac|opus|wav", name):
         return "audio"
+    if re.search(r"glb|svg|mesh|3d|latent", name):
+        return "file"
     return "text" if "text" in name else "image"
 
 

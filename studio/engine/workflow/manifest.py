@@ -352,7 +352,7 @@ class OutputSpec(_Part):
     """A node whose files are the result."""
 
     node: str
-    kind: Annotated[str, StringConstraints(pattern="^(image|video|audio|text)$")]
+    kind: Annotated[str, StringConstraints(pattern="^(image|video|audio|text|file)$")]
 
 
 class ModelNeed(_Part):

@@ -190,7 +190,7 @@
     const show = () => {
       image.src = all[at].dataset.full;
       image.alt = all[at].alt;
-      keep.href = `${all[at].dataset.full}?download=1`;
+      keep.href = `${all[at].dataset.keep}?download=1`;
       keep.download = all[at].dataset.name;
       if (share) share.dataset.of = all[at].dataset.of;
       count.textContent = all.length > 1 ? `${at + 1} / ${all.length}` : "";

@@ -428,6 +428,19 @@ def test_a_preview_is_made_to_save_where_nothing_else_does(tmp_path: Path) -> No
     assert [note.key for note in made.notes] == ["draft.note.preview"]
 
 
+@pytest.mark.parametrize(
+    ("saver", "kind"),
+    [("SaveGLB", "file"), ("SaveSVGNode", "file"), ("SaveLatent", "file"), ("SaveImage", "image")],
+)
+def test_what_only_other_programs_open_is_a_file(saver: str, kind: str) -> None:
+    graph = basic()
+    graph["9"] = node(saver, images=["8", 0], filename_prefix="x")
+
+    made = draft(json.dumps(graph), "mine", "Mine")
+
+    assert f"kind: {kind}}}" in made.manifest
+
+
 def test_what_leads_to_no_result_is_left_out_and_told() -> None:
     graph = basic()
     graph["50"] = node("LoadImage", image="left_over.png")
