@@ -24,6 +24,7 @@ from studio.engine.people import Role
 from studio.engine.workflow.catalog import Catalog
 from studio.tabs.asking import Asker, Speaks, asker_of, spoken
 from studio.tabs.parts import Parts
+from studio.tabs.quiet import QUIET
 from studio.tabs.words import Words
 from studio.web.admin import (
     DAYS_MAX,
@@ -54,7 +55,7 @@ _WORDS: Final = (
     "guest", "host", "open_jobs", "many", "block", "unblock", "make_admin", "make_member",
     "invite", "invite_days", "invite_made", "copy", "copied",
     "state", "all", "workflow", "ordered", "took", "server", "fault", "open", "cancel", "first",
-    "first_done", "priority", "open_title", "open_say", "open_do", "opened", "inputs",
+    "first_done", "priority", "open_title", "open_say", "open_do", "opened", "given",
     "servers", "workers", "name", "address", "version", "queue", "places", "heard", "online",
     "offline", "practice", "waiting", "running", "accepted", "free", "limit", "value", "setting",
     "when", "who", "did", "about", "no_limit",
@@ -129,9 +130,8 @@ class AdminPage(Speaks):
                 None,
                 self.answers,
                 trigger_mode="multiple",
-                show_progress="hidden",
-                api_visibility="private",
                 queue=False,
+                **QUIET,
             )
 
     # Handlers -----------------------------------------------------------------------------

@@ -25,6 +25,7 @@ from studio.tabs.asking import Asker, asker_of
 from studio.tabs.follow import Watches
 from studio.tabs.parts import Parts
 from studio.tabs.pictures import SAMPLES
+from studio.tabs.quiet import QUIET
 from studio.tabs.tab import TabPage
 from studio.tabs.theme import theme
 from studio.tabs.tunnel import ShareLink, share_refusal
@@ -343,11 +344,7 @@ class Page:
         self._wire()
 
     def _wire(self) -> None:
-        quiet: dict[str, Any] = {
-            "show_progress": "hidden",
-            "api_visibility": "private",
-            "queue": False,
-        }
+        quiet = QUIET | {"queue": False}
         fields = [component for page in self._tabs for component in page.form.components]
         stamp = f"{zlib.crc32(' '.join(str(field.elem_id) for field in fields).encode()):x}"
         for page in self._tabs:
@@ -356,23 +353,20 @@ class Page:
         self._admin.wire()
         restored = self._demo.load(
             None,
+            None,
             fields,
-            fields,
-            js=f"(...held) => window.studio.restore('{stamp}', held)",
-            show_progress="hidden",
-            api_visibility="private",
+            js=f"() => window.studio.restore('{stamp}')",
+            **QUIET,
         )
         arrival = [output for page in self._tabs for output in page.arrival]
         restored.then(self.arrive, None, [*self._house_parts, *arrival], **quiet)
-        restored.then(self.settle, fields, fields, preprocess=False, **quiet)
         restored.then(self._admin.show, None, self._admin.tab, **quiet)
         gr.on(
             [changed(component) for component in fields],
             None,
             fields,
             js=f"(...held) => window.studio.keep('{stamp}', held)",
-            show_progress="hidden",
-            api_visibility="private",
+            **QUIET,
         )
         pulses = [page.pulse for page in self._tabs]
         self._head.tick(self.refresh, None, [*self._house_parts, *pulses], **quiet)

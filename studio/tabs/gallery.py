@@ -24,6 +24,7 @@ from studio.errors import StudioError
 from studio.tabs import form, showing
 from studio.tabs.asking import Asker, Speaks, asker_of, spoken
 from studio.tabs.parts import Parts
+from studio.tabs.quiet import QUIET
 from studio.tabs.result import output_url, thumbnail_url
 from studio.tabs.tab import TabPage
 from studio.tabs.words import Words
@@ -35,7 +36,7 @@ _FACTS: Final = (
     "search", "everything", "workflow", "state", "all", "favourites", "since", "until", "more",
     "select", "selected", "zip", "delete", "undo", "deleted", "restored", "none", "nothing",
     "clear", "close", "previous", "next", "open", "count", "count_one",
-    "count_more", "all_of", "every", "most", "failed",
+    "count_more", "all_of", "select_all", "most", "failed",
 )  # fmt: skip
 
 
@@ -97,11 +98,7 @@ class GalleryPage(Speaks):
 
     def wire(self, tabs: gr.Tabs) -> None:
         """Join events and handlers; `tabs` is what is turned to on Use again and Send to."""
-        quiet: dict[str, Any] = {
-            "show_progress": "hidden",
-            "api_visibility": "private",
-            "queue": False,
-        }
+        quiet = QUIET | {"queue": False}
         grid: Any = self.grid
         grid.look(self.look, None, self.answers, trigger_mode="multiple", **quiet)
         grid.more(self.more, None, self.answers, trigger_mode="multiple", **quiet)

@@ -23,6 +23,7 @@ from studio.tabs.follow import Frame, Watches, focus, follow
 from studio.tabs.lengths import Lengths
 from studio.tabs.parts import Parts
 from studio.tabs.pictures import Uploads
+from studio.tabs.quiet import QUIET
 from studio.tabs.words import Words
 
 RECENT: Final = 12
@@ -108,11 +109,7 @@ class TabPage(Speaks):
 
     def wire(self) -> None:
         """Join events and handlers."""
-        quiet: dict[str, Any] = {
-            "show_progress": "hidden",
-            "api_visibility": "private",
-            "concurrency_limit": None,
-        }
+        quiet = QUIET | {"concurrency_limit": None}
         ordered = [self.now, self.stage, self.cancel_button, self.focused, self.pulse]
         fields = self.form.components
         self.generate_button.click(
@@ -137,8 +134,7 @@ class TabPage(Speaks):
                 preprocess=False,
                 trigger_mode="always_last",
                 queue=False,
-                show_progress="hidden",
-                api_visibility="private",
+                **QUIET,
             )
         at_once = quiet | {"queue": False}
         for picker in self.form.pickers:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import subprocess
 import sys
@@ -38,6 +39,23 @@ def test_nothing_is_recorded_in_the_browser_or_told_to_others(site: Site) -> Non
     assert site.demo.run_history is False
     assert site.demo.analytics_enabled is False
     assert site.demo.allowed_paths == []
+
+
+def test_a_visitors_page_is_written_without_a_look_at_living_parts(site: Site) -> None:
+    """A quoted word in a script of `gr.HTML` that is named as one of its parameters is an event.
+
+    With it Gradio would copy the whole house for each page it gives out: a third of a second.
+    """
+    for component in site.demo.config["components"]:
+        assert copy.deepcopy(component["props"]).keys() == component["props"].keys()
+
+
+def test_no_event_of_the_page_lets_fields_be_looked_up_for_its_progress(site: Site) -> None:
+    events = site.demo.config["dependencies"]
+    own = [event for event in events if event["api_visibility"] == "private"]
+
+    assert own
+    assert all(event["show_progress_on"] == [] for event in own)
 
 
 def test_uploads_lie_in_the_studios_own_folder(site: Site) -> None:

@@ -167,7 +167,7 @@
     const opened = ({ job }) => window_(job.title, make("p", { class: "studio-quiet", text: words.opened }),
       ...(job.error ? [make("p", { class: "studio-warn", text: `${job.error.message} ${job.error.hint}` })] : []),
       make("div", { class: "studio-admin-files" }, ...job.outputs.map(picture)),
-      ...(job.given.length ? [make("h4", { text: words.inputs }), make("div", { class: "studio-admin-files studio-small" }, ...job.given.map(picture))] : []),
+      ...(job.given.length ? [make("h4", { text: words.given }), make("div", { class: "studio-admin-files studio-small" }, ...job.given.map(picture))] : []),
       make("dl", {}, ...[[words.state, states[job.status]], [words.person, whose], [words.ordered, moment(job.created_at)],
         ...(job.seconds === null ? [] : [[words.took, `${job.seconds.toFixed(1)} s`]]), ...(job.server ? [[words.server, job.server]] : []), ...job.settings]
         .map(([label, value]) => make("div", {}, make("dt", { text: label }), make("dd", { text: value })))));

@@ -163,7 +163,7 @@
       form.replaceChildren(...packable().map((job) => make("input", { type: "hidden", name: "of", value: job })));
       form.submit();
     } });
-    const every = make("button", { type: "button", class: "studio-act", text: words.every, onclick: () => {
+    const every = make("button", { type: "button", class: "studio-act", text: words.select_all, onclick: () => {
       for (const tile of tiles.children) {
         if (chosen.size >= facts.most) { tell(fill(words.most, { n: facts.most })); break; }
         chosen.add(tile.dataset.job);

@@ -257,11 +257,11 @@
     try { sessionStorage.setItem(draft(), JSON.stringify({ stamp, held })); } catch { /* no storage, no draft */ }
     return [];
   };
-  const restore = (stamp, held) => {
+  const restore = (stamp) => {
     try {
       const kept = JSON.parse(sessionStorage.getItem(draft()));
-      return kept && kept.stamp === stamp ? kept.held : held;
-    } catch { return held; }
+      return kept && kept.stamp === stamp ? kept.held : [];
+    } catch { return []; }
   };
 
   // On a phone the strip of tabs scrolls: the open one is in sight, however it was opened.
