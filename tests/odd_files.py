@@ -253,6 +253,15 @@ _NAMES: Final[Mapping[str, str]] = {
 }
 
 
+_XMP: Final = (
+    b"<x:xmpmeta xmlns:x='adobe:ns:meta/'><rdf:RDF xmlns:rdf='http://www.w3.org/1999/02/22-rdf-"
+    b"syntax-ns#'><rdf:Description xmlns:tiff='http://ns.adobe.com/tiff/1.0/'"
+    b' tiff:Orientation="6"/>'
+    b"</rdf:RDF></x:xmpmeta>"
+)
+"""Says that a picture lies on its side where no browser looks for it: it is seen as it lies."""
+
+
 def _pictures() -> list[Odd]:
     wide = scene(left=(200, 100, 100), right=(90, 170, 90))
     deep_grey = Image.fromarray(
@@ -318,6 +327,8 @@ def _pictures() -> list[Odd]:
             scene((128, 72))), size=(128, 72), near=40),
         Odd("two-views.jpg", animated("MPO", quality=95)),
         Odd("moment.jpg", raw(photo + b"\x00\x00\x00\x18ftypmp42" + bytes(3000)), near=40),
+        Odd("turned-elsewhere.jpg", saved("JPEG", quality=95, subsampling=0, xmp=_XMP)),
+        Odd("torn-exif.png", raw(png_with(chunk(b"eXIf", b"no tags at all")))),
         Odd("no-end.jpg", raw(photo[:-2]), near=40),
         Odd("cut.jpg", raw(bytes_of("JPEG", noisy)[:900]), code=BROKEN),
         Odd("cut.png", raw(bytes_of("PNG", noisy)[:5000]), code=BROKEN),
@@ -481,6 +492,13 @@ def _sounds() -> list[Odd]:
         Odd("empty.mp3", raw(b""), code=BROKEN, **kind),
         Odd("picture.wav", raw(_PNG), code=KIND, **kind),
         Odd("talk.mp4", shot("mp4", "libx264", with_sound="aac"), notes=(SOUND_ONLY,), **kind),
+        Odd("spatial.mov", with_unknown_sound, notes=(SOUND_ONLY,), **kind),
+        Odd(
+            "spatial-first.mov",
+            lambda path: with_unknown_sound(path, first=True),
+            notes=(SOUND_ONLY,),
+            **kind,
+        ),
         Odd("mute.mp4", shot("mp4", "libx264"), code="sound_missing", **kind),
         Odd("聲音 📢.mp3", said("mp3", "libmp3lame"), shown="聲音 📢.mp3", **kind),
     ]
@@ -499,6 +517,28 @@ def shot(
 def sideways(path: Path) -> None:
     """Write what a phone held upright films."""
     lay_on_its_side(film(path, "mp4", "libx264"), 90)
+
+
+def with_unknown_sound(path: Path, *, first: bool = False) -> None:
+    """Write a film as new phones do: one sound as usual, and one that only its maker decodes."""
+    with av.open(str(path), "w", format="mov") as made:
+        picture: Any = made.add_stream("libx264", rate=16)
+        picture.width, picture.height, picture.pix_fmt = 64, 48, "yuv420p"
+        voices: list[Any] = [made.add_stream("aac", rate=48_000, layout="mono") for _ in range(2)]
+        for number in range(16):
+            frame = av.VideoFrame.from_image(scene((64, 48)))
+            frame.pts, frame.time_base = number, Fraction(1, 16)
+            made.mux(picture.encode(frame))
+        made.mux(picture.encode(None))
+        for voice in voices:
+            for samples in sound_frames(tone(48_000, 1.0), 48_000, "mono"):
+                made.mux(voice.encode(samples))
+            made.mux(voice.encode(None))
+    data = path.read_bytes()
+    known = data.index(b"mp4a", data.index(b"moov"))
+    at = known if first else data.index(b"mp4a", data.index(b"trak", known))
+    told = data.index(b"esds", at)
+    path.write_bytes(data[:at] + b"apac" + data[at + 4 : told] + b"free" + data[told + 4 :])
 
 
 def uneven(path: Path) -> None:
@@ -523,6 +563,8 @@ def _films() -> list[Odd]:
         Odd("old.mp4", shot("mp4", "mpeg4"), **kind),
         Odd("upright.mov", sideways, kind="film", size=(48, 64), notes=(UPRIGHT,)),
         Odd("screen.mp4", uneven, **kind),
+        Odd("spatial.mov", with_unknown_sound, **kind),
+        Odd("spatial-first.mov", lambda path: with_unknown_sound(path, first=True), **kind),
         Odd("mute.mp4", shot("mp4", "libx264"), **kind),
         Odd("clear.webm", shot("webm", "libvpx-vp9", "yuva420p"), **kind),
         Odd("edited.mov", shot("mov", "prores_ks", "yuv422p10le", with_sound="pcm_s16le"), **kind),

@@ -355,7 +355,7 @@ class Media:
             mime = sniffed.mime
         else:
             film = facts.kind == "video"
-            write = _write_upright if film else sounds.write_flac
+            write = _write_plain_film if film else sounds.write_flac
             with self._streaming(name):
                 ref, size = self._keep(
                     person,
@@ -588,9 +588,14 @@ def _without_end(data: bytes) -> Image.Image | None:
 
 
 def _turned(picture: Image.Image) -> Image.Transpose | None:
-    """Tell how a loaded picture must be turned; Pillow itself turns TIFFs as it loads them."""
+    """Tell how a loaded picture must be turned; Pillow itself turns TIFFs as it loads them.
+
+    By its EXIF alone, as browsers show it: Pillow would also look into XMP and old text chunks.
+    """
+    exif = Image.Exif()
     try:
-        return _UPRIGHT.get(picture.getexif().get(_ORIENTATION, 1))
+        exif.load(picture.info.get("exif", b""))
+        return _UPRIGHT.get(exif.get(_ORIENTATION, 1))
     except _DAMAGE:
         return None  # damaged metadata of a sound picture
 
@@ -669,10 +674,10 @@ def _copy(source: BinaryIO, into: BinaryIO) -> None:
         into.write(chunk)
 
 
-def _write_upright(source: Path, _demuxer: str, into: BinaryIO) -> None:
-    """Write an upright copy of a video; raises ValueError with the reason where none can be."""
+def _write_plain_film(source: Path, _demuxer: str, into: BinaryIO) -> None:
+    """Write a copy of a video, upright, with one known sound; raises ValueError with a reason."""
     with tempfile.TemporaryDirectory(prefix="studio-") as folder:
-        made = Path(folder) / "upright.mp4"
+        made = Path(folder) / "plain.mp4"
         why = playable.copy_apart(source, made)
         if why:
             raise ValueError(why)

@@ -77,6 +77,15 @@ def turn_of(container: Any, stream: Any) -> int:
     return 0 if first is None else turn(first)
 
 
+def voices(container: Any) -> list[Any]:
+    """List the sounds of a file that can be decoded.
+
+    New phones add one that only their maker decodes: PyAV gives it no decoder, and a process that
+    decodes it all the same dies.
+    """
+    return [stream for stream in container.streams.audio if stream.codec_context is not None]
+
+
 def turn(frame: Any) -> int:
     """Give by how many quarters, against the clock, a decoded picture must be turned: 0 to 3."""
     return int(round(frame.rotation / 90) % 4)
@@ -106,7 +115,7 @@ def copy(source: Path, into: Path) -> None:
         av.open(str(source)) as given,
         av.open(str(into), "w", format="mp4", options=faststart) as made,
     ):
-        picture, sound = _pictures(given), next(iter(given.streams.audio), None)
+        picture, sound = _pictures(given), next(iter(voices(given)), None)
         if picture is None:
             raise ValueError("no picture in it")
         lines = [_line(made, stream, as_they_are) for stream in (picture, sound) if stream]
@@ -206,7 +215,7 @@ def _made_of(path: Path, picture_kinds: frozenset[str], sound_kinds: frozenset[s
     try:
         with av.open(str(path)) as container:
             picture = _pictures(container)
-            sounds = {s.codec_context.name for s in container.streams.audio}
+            sounds = {s.codec_context.name for s in voices(container)}
             return (
                 picture is not None
                 and _codec(picture) in picture_kinds

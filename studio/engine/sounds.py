@@ -6,7 +6,7 @@ byte; an MP3 whose header lies about its length, and everything else, becomes FL
 sound, at most 48 kHz. More than two channels are mixed to two, and noted.
 
 A video that lies on its side, as phones store it, becomes an upright copy: not every ComfyUI heeds
-the mark that says how to turn it.
+the mark that says how to turn it. So does one with a sound that only its maker decodes, without it.
 
 A length is never believed from a header: recordings of browsers have none, and that of an MP3 with
 a variable rate is a guess. Of a sound every sample is counted; of a video every packet, and its
@@ -85,13 +85,13 @@ def facts_of(source: Path, demuxer: str, *, max_seconds: float, sound_only: bool
     with av.open(str(source), format=demuxer) as container:
         pictures = [s for s in container.streams.video if not _cover(s)]
         if pictures and sound_only:
-            if not container.streams.audio:
+            if not playable.voices(container):
                 raise NoSoundError
             facts = _sound(container, demuxer, max_seconds)
             return replace(facts, keep=False, notes=(*facts.notes, NOTE_SOUND_ONLY))
         if pictures:
             return _video(container, pictures[0], max_seconds)
-        if container.streams.audio:
+        if playable.voices(container):
             return _sound(container, demuxer, max_seconds)
     raise EmptyStreamError
 
@@ -99,7 +99,7 @@ def facts_of(source: Path, demuxer: str, *, max_seconds: float, sound_only: bool
 def write_flac(source: Path, demuxer: str, into: BinaryIO) -> None:
     """Write the first sound of a file as FLAC, mono or stereo, at most 48 kHz."""
     with av.open(str(source), format=demuxer) as given:
-        stream = given.streams.audio[0]
+        stream = playable.voices(given)[0]
         rate = min(max(stream.rate, _LOWEST_HZ), _HIGHEST_HZ)
         layout = "mono" if stream.channels == 1 else "stereo"
         deep = stream.format.bytes > 2 and stream.codec_context.name in ("flac", *_PCM)
@@ -133,7 +133,7 @@ def _then_none(
 
 
 def _sound(container: av.container.InputContainer, demuxer: str, max_seconds: float) -> Facts:
-    stream = container.streams.audio[0]
+    stream = playable.voices(container)[0]
     said_s = _said_s(container)
     samples: Counter[int] = Counter()
     seconds = loudest = 0.0
@@ -177,7 +177,10 @@ def _video(
         raise TooLongError
     turn = playable.turn(first)
     width, height = playable.shown_size(stream, turn)
-    return Facts("video", seconds, width, height, not turn, (NOTE_UPRIGHT,) * bool(turn))
+    # A ComfyUI of before July 2026 dies of a sound that it has no decoder for.
+    known = len(playable.voices(container)) == len(container.streams.audio)
+    keep = known and not turn
+    return Facts("video", seconds, width, height, keep, (NOTE_UPRIGHT,) * bool(turn))
 
 
 def length_s(

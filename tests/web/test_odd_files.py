@@ -440,7 +440,9 @@ def picture_faults(odd: Odd, there: Path) -> Iterator[object]:
 def stream_faults(odd: Odd, there: Path) -> Iterator[object]:
     """Say what is wrong with a sound or film at ComfyUI: it must open, mono or stereo, upright."""
     with av.open(str(there)) as container:
-        if odd.kind == "sound" and container.streams.audio[0].channels > 2:
+        if None in [stream.codec_context for stream in container.streams.audio]:
+            yield "a sound that nothing decodes"
+        elif odd.kind == "sound" and container.streams.audio[0].channels > 2:
             yield "channels"
         if odd.kind == "film" and next(container.decode(video=0)).rotation:
             yield "lies on its side"
