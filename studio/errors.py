@@ -95,6 +95,7 @@ CODES: Final[dict[str, int]] = {
     "fetch_failed": 502,
     # the house itself
     "graph_invalid": 422,
+    "import_failed": 422,
     "manifest_invalid": 422,
     "queue_full": 429,
     "job_ended": 409,

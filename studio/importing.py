@@ -42,7 +42,7 @@ def bring_in(file: Path, folder: Path, name: str | None = None) -> Imported:
     """Draft `NAME.yaml` and `NAME.json` from an exported graph, prove them, and put them there.
 
     `file` is JSON of *Export (API)*, or a picture or video ComfyUI saved with its prompt inside.
-    Raises `graph_invalid` with the reason; files that are there are never overwritten.
+    Raises `import_failed` with the reason; files that are there are never overwritten.
     """
     chosen = name or name_of(file)
     try:
@@ -50,7 +50,7 @@ def bring_in(file: Path, folder: Path, name: str | None = None) -> Imported:
         made = draft(_text(file), chosen, _title(file, name))
         _prove(folder, chosen, made)
     except FaultError as fault:
-        raise StudioError("graph_invalid", file=file.name, reason=fault.said) from fault
+        raise StudioError("import_failed", file=file.name, reason=fault.said) from fault
     return _write(folder, chosen, made)
 
 

@@ -285,6 +285,8 @@ def _kind_saved(class_type: str) -> str:
         return "video"
     if re.search(r"audio|mp3|flac|opus|wav", name):
         return "audio"
+    if re.search(r"glb|mesh|3d", name):
+        return "file"
     if re.search(r"glb|svg|mesh|3d|latent", name):
         return "file"
     return "text" if "text" in name else "image"
@@ -606,11 +608,7 @@ class _Finder:
             for name in _SEEDS
             if name in body["inputs"] and (source := self._source((node, name)))
         ]
-        whole = [
-            place
-            for place in dict.fromkeys(places)
-            if isinstance(n := self._number(place), int) and _UNSET_SEED <= n <= SEED_MAX
-        ]
+        whole = [place for place in dict.fromkeys(places) if _seeds(self._at(place))]
         if whole:
             self._add("seed", "seed", whole)
 
@@ -726,6 +724,13 @@ def _folder(class_type: str, name: str) -> str | None:
     if name == "ckpt_name" and not _LOADS_CHECKPOINT.search(class_type):
         return None
     return _FOLDERS_OF_CLASS.get((class_type, name)) or _FOLDERS.get(name)
+
+
+def _seeds(value: object) -> bool:
+    """Tell whether a seed stands here, or a word some sender of graphs replaces by one."""
+    if isinstance(value, str):
+        return "rand" in value.lower()
+    return isinstance(value, int) and _UNSET_SEED <= value <= SEED_MAX
 
 
 def _file_kind(class_type: str, name: str, value: object) -> str | None:

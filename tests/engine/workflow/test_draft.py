@@ -361,9 +361,10 @@ def test_a_strength_is_offered_where_a_picture_is_kept(tmp_path: Path) -> None:
     assert list(fields)[:3] == ["image", "prompt", "negative_prompt"]
 
 
-def test_a_seed_that_a_page_would_draw_is_a_seed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("drawn", [-1, "__RANDOM_INT__"])
+def test_a_seed_that_others_would_draw_is_a_seed(tmp_path: Path, drawn: int | str) -> None:
     graph = basic()
-    graph["20"] = node("Seed (rgthree)", seed=-1)
+    graph["20"] = node("Seed (rgthree)", seed=drawn)
     graph["3"]["inputs"]["seed"] = ["20", 0]
 
     assert drafted(graph, tmp_path)["seed"]["bind"] == ["20.seed"]

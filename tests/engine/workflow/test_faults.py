@@ -102,6 +102,20 @@ def a_field(words: str) -> Sentence:
     return of_manifest((STEPS, f"label: {{en: S}}, {words}"))
 
 
+def of_before(runs: str) -> Sentence:
+    """Load a workflow that hears a sound and could save one in a run before."""
+    sounds = {
+        "hear": {"class_type": "LoadAudio", "inputs": {"audio": "a.wav"}},
+        "own": {
+            "class_type": "SaveAudio",
+            "inputs": {"audio": ["hear", 0], "filename_prefix": "x"},
+        },
+    }
+    sound = "  - {name: a, type: audio, label: {en: A}, bind: [hear.audio], required: true}\n"
+    more = f"{sound}before: [{runs}]\n{MORE}"
+    return of_manifest((MORE, more), **{"demo.json": json.dumps(GRAPH | sounds)})
+
+
 def unmeasured() -> None:
     """Bind what reads a picture's width without having measured it."""
     of_manifest((MORE, DERIVED % "photo.width"))
@@ -233,6 +247,16 @@ FAULTS: dict[str, Callable[[], Sentence]] = {
     "fault.set_lost": lambda: of_manifest(
         (MORE, "rules: [{when: {steps: empty}, set: {s.image: [gone, 0]}}]\noutputs:")
     ),
+    "fault.before_save": lambda: of_before("{when: {photo: {empty: false}}, save: save, gives: a}"),
+    "fault.before_gives": lambda: of_before(
+        "{when: {photo: {empty: false}}, save: own, gives: photo}"
+    ),
+    "fault.before_twice": lambda: of_before(
+        "{when: {photo: {empty: false}}, save: own, gives: a}, "
+        "{when: {photo: {empty: false}}, save: own, gives: a}"
+    ),
+    "fault.before_when": lambda: of_before("{when: {steps: {lt: 2}}, save: own, gives: a}"),
+    "fault.before_always": lambda: of_before("{when: {photo: empty}, save: own, gives: a}"),
     "fault.not_json": lambda: of_graph("{"),
     "fault.too_deep": lambda: of_graph("[" * 100_000),
     "fault.nan": lambda: of_graph('{"1": {"class_type": "A", "inputs": {"x": NaN}}}'),
