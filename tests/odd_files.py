@@ -437,6 +437,18 @@ def tagged_flac(path: Path) -> None:
     path.write_bytes(b"ID3\x04\x00\x00\x00\x00\x00\x0a" + bytes(10) + path.read_bytes())
 
 
+def joined(form: str, codec: str) -> Callable[[Path], object]:
+    """Write two sounds end to end, of another rate and more channels, as speech is put together."""
+
+    def write(path: Path) -> None:
+        first, second = path.with_name("first"), path.with_name("second")
+        sound(first, form, codec, rate=44_100)
+        sound(second, form, codec, rate=48_000, layout="stereo")
+        path.write_bytes(first.read_bytes() + second.read_bytes())
+
+    return write
+
+
 def cut_wav(path: Path) -> None:
     """Write a recording whose machine lost power: the header promises more than there is."""
     sound(path, "wav", "pcm_s16le", rate=8000, seconds=2.0)
@@ -462,6 +474,8 @@ def _sounds() -> list[Odd]:
         Odd("cinema.wav", said("wav", "pcm_s16le", layout="5.1"), notes=(STEREO,), **kind),
         Odd("cinema.m4a", said("ipod", "aac", layout="5.1"), notes=(STEREO,), **kind),
         Odd("no-length.mp3", said("mp3", "libmp3lame", seconds=8.0, **loose), seconds=8.0, **kind),
+        Odd("joined.mp3", joined("mp3", "libmp3lame"), seconds=2.0, **kind),
+        Odd("joined.aac", joined("adts", "aac"), seconds=2.0, **kind),
         Odd("mp3.wav", said("mp3", "libmp3lame"), **kind),
         Odd("cover.mp3", with_cover, **kind),
         Odd("cover.flac", flac_with_cover, **kind),

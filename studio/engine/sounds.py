@@ -49,6 +49,9 @@ _LOWEST_HZ: Final = 4_000
 _HEARD: Final = 1e-4
 """Of full scale: what never leaves this is silence, dither and all."""
 _AGREE_S: Final = 0.1
+_JOINED: Final = ("mp3", "aac")
+"""Streams of frames that each begin anew: two files laid end to end are one."""
+_HEARD_PER_LOST: Final = 10
 _MOST_SIDE_PX: Final = 16_384
 
 
@@ -107,17 +110,43 @@ def write_flac(source: Path, demuxer: str, into: BinaryIO) -> None:
         with av.open(into, "w", format="flac") as made:
             out = made.add_stream("flac", rate=rate, layout=layout)
             out.format = shape
-            turn = av.AudioResampler(format=shape, layout=layout, rate=rate)
-            for frame in _resampled(given.decode(stream), turn):
+            frames = _decoded(given, stream, demuxer, [])
+            for frame in _resampled(frames, shape, layout, rate):
                 made.mux(out.encode(frame))
             made.mux(out.encode(None))
 
 
-def _resampled(
-    frames: Iterator[av.audio.frame.AudioFrame], turn: av.audio.resampler.AudioResampler
+def _decoded(
+    container: av.container.InputContainer,
+    stream: av.audio.stream.AudioStream,
+    demuxer: str,
+    lost: list[Exception],
 ) -> Iterator[av.audio.frame.AudioFrame]:
+    """Decode a sound; where two were joined, a few packets make no sense and are put into `lost`.
+
+    Raises the first of these errors when it was more than a few.
+    """
+    heard = 0
+    for packet in container.demux(stream):
+        try:
+            frames = packet.decode()
+        except av.InvalidDataError as error:
+            if demuxer not in _JOINED:
+                raise
+            lost.append(error)
+            continue
+        heard += len(frames)
+        yield from frames
+    if len(lost) * _HEARD_PER_LOST > heard:
+        raise lost[0]
+
+
+def _resampled(
+    frames: Iterator[av.audio.frame.AudioFrame], shape: str, layout: str, rate: int
+) -> Iterator[av.audio.frame.AudioFrame]:
+    """Bring all to one form; joined sounds change their rate and channels on the way."""
     at = 0
-    for given in _then_none(frames):
+    for turn, given in _turning(frames, shape, layout, rate):
         for frame in turn.resample(given):
             # Counted anew: a gap or a step back in time would be an error to the encoder.
             frame.pts = at
@@ -125,19 +154,30 @@ def _resampled(
             yield frame
 
 
-def _then_none(
-    frames: Iterator[av.audio.frame.AudioFrame],
-) -> Iterator[av.audio.frame.AudioFrame | None]:
-    yield from frames
-    yield None
+def _turning(
+    frames: Iterator[av.audio.frame.AudioFrame], shape: str, layout: str, rate: int
+) -> Iterator[tuple[av.audio.resampler.AudioResampler, av.audio.frame.AudioFrame | None]]:
+    """Give each frame with its resampler, which takes one form alone; None empties it."""
+    turn: av.audio.resampler.AudioResampler | None = None
+    form: tuple[str, str, int] | None = None
+    for frame in frames:
+        now = (frame.format.name, frame.layout.name, frame.sample_rate)
+        if turn is None or now != form:
+            if turn is not None:
+                yield turn, None
+            turn, form = av.AudioResampler(format=shape, layout=layout, rate=rate), now
+        yield turn, frame
+    if turn is not None:
+        yield turn, None
 
 
 def _sound(container: av.container.InputContainer, demuxer: str, max_seconds: float) -> Facts:
     stream = playable.voices(container)[0]
     said_s = _said_s(container)
     samples: Counter[int] = Counter()
+    lost: list[Exception] = []
     seconds = loudest = 0.0
-    for frame in container.decode(stream):
+    for frame in _decoded(container, stream, demuxer, lost):
         samples[frame.sample_rate] += frame.samples
         seconds = sum(count / rate for rate, count in samples.items())
         if seconds > max_seconds:
@@ -148,8 +188,9 @@ def _sound(container: av.container.InputContainer, demuxer: str, max_seconds: fl
     wide = stream.channels > 2
     usual = stream.codec_context.name in _KEPT.get(demuxer, ())
     true = demuxer != "mp3" or abs(said_s - seconds) <= _AGREE_S
+    whole = not lost and len(samples) == 1
     notes = (NOTE_STEREO,) * wide + (NOTE_SILENT,) * (loudest < _HEARD)
-    return Facts("audio", seconds, keep=usual and true and not wide, notes=notes)
+    return Facts("audio", seconds, keep=usual and true and whole and not wide, notes=notes)
 
 
 def _loudest(frame: av.audio.frame.AudioFrame) -> float:
