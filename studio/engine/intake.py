@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from studio.engine.jobs import Given
-from studio.engine.media import InputFile, Media
+from studio.engine.media import FITTING, InputFile, Media
 from studio.engine.outside import Deadline, Outside
 from studio.engine.workflow.manifest import Kind, Manifest, Parameter
 from studio.errors import StudioError
@@ -100,6 +100,8 @@ class Intake:
         except StudioError as error:
             error.field = error.field or parameter.name
             error.params.setdefault("field", error.field)
+            if error.code == "file_type_unsupported" and parameter.type in _KINDS:
+                error.params["allowed"] = FITTING[_KINDS[parameter.type]]
             raise
         order.given.append(_known(parameter.name, file))
         return file.ref

@@ -58,7 +58,15 @@ else:
 _HEIC: Final = find_spec("pillow_heif") is not None
 """Without the codec, HEIC is refused as a type that cannot be used."""
 _PICTURES: Final = "JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF" + (", HEIC" if _HEIC else "")
-ALLOWED: Final = f"{_PICTURES}; WAV, MP3, FLAC, OGG, M4A, AAC, AIFF; MP4, MOV, WebM, MKV"
+_SOUNDS: Final = "WAV, MP3, FLAC, OGG, M4A, AAC, AIFF"
+_FILMS: Final = "MP4, MOV, WebM, MKV"
+ALLOWED: Final = f"{_PICTURES}; {_SOUNDS}; {_FILMS}"
+FITTING: Final[Mapping[str, str]] = {
+    "image": _PICTURES,
+    "audio": f"{_SOUNDS}; {_FILMS}",
+    "video": _FILMS,
+}
+"""What may be given where a kind is asked for."""
 
 NOTE_FIRST_FRAME: Final = "note.first_frame"
 NOTE_WHITE: Final = "note.transparency_white"

@@ -146,6 +146,22 @@ def test_a_file_of_another_kind_is_refused_with_its_field(
         assert (error.code, error.field) == ("file_kind", name)
 
 
+@pytest.mark.parametrize(
+    ("name", "fits", "not_"),
+    [("picture", "HEIC", "MP3"), ("voice", "MP3", "PNG"), ("clip", "MOV", "MP3")],
+)
+def test_a_file_of_no_known_type_is_told_what_its_field_takes(
+    intake: Intake, tmp_path: Path, name: str, fits: str, not_: str
+) -> None:
+    (tmp_path / "paper.pdf").write_bytes(b"%PDF-1.7")
+
+    error = refused(intake, **{name: tmp_path / "paper.pdf"})
+
+    assert error.code == "file_type_unsupported"
+    assert fits in error.params["allowed"]
+    assert not_ not in error.params["allowed"]
+
+
 def test_a_field_for_sound_takes_the_sound_of_a_video(intake: Intake, tmp_path: Path) -> None:
     clip = film(tmp_path / "a.mp4", "mp4", "libx264", with_sound="aac", frames=32)
 
