@@ -14,11 +14,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.markup import escape
+from typer import rich_utils
+from typer.core import TyperCommand, TyperGroup
 
 from studio import texts
 from studio.errors import StudioError
@@ -27,24 +29,66 @@ if TYPE_CHECKING:
     from studio.doctor import Finding
     from studio.settings import Settings
 
-app = typer.Typer(
-    help="The host's tools of ComfyUI Studio.", no_args_is_help=True, pretty_exceptions_enable=False
-)
-models_app = typer.Typer(help="Model files of the workflows.", no_args_is_help=True)
-app.add_typer(models_app, name="models")
-user_app = typer.Typer(help="People who log in.", no_args_is_help=True)
-app.add_typer(user_app, name="user")
-jobs_app = typer.Typer(help="Everybody's jobs.", no_args_is_help=True)
-app.add_typer(jobs_app, name="jobs")
-
-_MARKS = {"well": "[green]✓[/]", "note": "[yellow]![/]", "broken": "[red]✗[/]"}
-
 
 class Language(StrEnum):
     """What `--lang` takes."""
 
     EN = "en"
     ZH_TW = "zh-TW"
+
+
+def _language(asked: Language | None) -> str:
+    """Choose the language: as asked, else as the terminal's."""
+    if asked is not None:
+        return asked.value
+    told = os.environ.get("LC_ALL") or os.environ.get("LANG") or locale.getlocale()[0]
+    return texts.pick((told or "").replace("_", "-"))
+
+
+def _speak(command: TyperCommand | TyperGroup, ctx: Any) -> None:
+    """Put a command's help into the terminal's language; the code's own is for who reads code."""
+    language = _language(None)
+    called = command.name or "studio"
+    if isinstance(command, TyperCommand):
+        called = getattr(command.callback, "__name__", "").strip("_")
+    command.help = texts.text(f"cli.{called}", language)
+    for param in command.get_params(ctx):
+        for key in (f"cli.{called}.{param.name}", f"cli.option.{param.name}"):
+            if texts.has(key):
+                setattr(param, "help", texts.text(key, language))  # noqa: B010 - two kinds have it
+                break
+    for title in ("options", "arguments", "commands"):
+        setattr(rich_utils, f"{title.upper()}_PANEL_TITLE", texts.text(f"cli.{title}", language))
+
+
+class _Command(TyperCommand):
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        _speak(self, ctx)
+        super().format_help(ctx, formatter)
+
+
+class _Group(TyperGroup):
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        for command in (self, *self.commands.values()):
+            if isinstance(command, (TyperCommand, TyperGroup)):
+                _speak(command, ctx)
+        super().format_help(ctx, formatter)
+
+
+app = typer.Typer(
+    cls=_Group,
+    help="The host's tools of ComfyUI Studio.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+models_app = typer.Typer(cls=_Group, help="Model files of the workflows.", no_args_is_help=True)
+app.add_typer(models_app, name="models")
+user_app = typer.Typer(cls=_Group, help="People who log in.", no_args_is_help=True)
+app.add_typer(user_app, name="user")
+jobs_app = typer.Typer(cls=_Group, help="Everybody's jobs.", no_args_is_help=True)
+app.add_typer(jobs_app, name="jobs")
+
+_MARKS = {"well": "[green]✓[/]", "note": "[yellow]![/]", "broken": "[red]✗[/]"}
 
 
 JobId = Annotated[str, typer.Argument(help="The id, as `jobs list` tells it.")]
@@ -57,7 +101,7 @@ Stdin = Annotated[
 ]
 
 
-@app.command()
+@app.command(cls=_Command)
 def version() -> None:
     """Print the version."""
     from studio import __version__
@@ -65,7 +109,7 @@ def version() -> None:
     typer.echo(__version__)
 
 
-@app.command()
+@app.command(cls=_Command)
 def worker(lang: Lang = None) -> None:
     """Run jobs without a page, until SIGTERM or Ctrl+C."""
     from studio import log
@@ -85,7 +129,7 @@ def worker(lang: Lang = None) -> None:
             stop()
 
 
-@app.command()
+@app.command(cls=_Command)
 def doctor(
     job: Annotated[bool, typer.Option(help="Also run a test job on each ComfyUI.")] = True,
     job_seconds: Annotated[float, typer.Option(min=1, help="Longest time of a test job.")] = 60,
@@ -113,7 +157,7 @@ def _print(console: Console, finding: Finding, language: str) -> None:
         console.print(f"  [dim]→[/] {escape(mend)}", soft_wrap=True)
 
 
-@app.command()
+@app.command(cls=_Command)
 def monitor(
     once: Annotated[bool, typer.Option(help="Print one picture and end.")] = False,
     lang: Lang = None,
@@ -137,7 +181,7 @@ def monitor(
             watcher.stop()
 
 
-@app.command(name="import")
+@app.command(cls=_Command, name="import")
 def import_(
     file: Annotated[Path, typer.Argument(help="Graph of Export (API), or what ComfyUI saved.")],
     name: Annotated[str | None, typer.Option(help="Name of the workflow.")] = None,
@@ -156,7 +200,7 @@ def import_(
         typer.echo(texts.text("import.next", language, **said))
 
 
-@models_app.command(name="list")
+@models_app.command(cls=_Command, name="list")
 def list_models(
     workflow: Annotated[str | None, typer.Argument(help="Only this workflow's.")] = None,
     lang: Lang = None,
@@ -168,7 +212,7 @@ def list_models(
         Console().print(listing(_settings().workflows_dir, workflow, _language(lang)))
 
 
-@models_app.command(name="get")
+@models_app.command(cls=_Command, name="get")
 def get_models(
     workflow: Annotated[str, typer.Argument(help="Whose files to fetch.")],
     into: Annotated[Path, typer.Option(help="The `models` folder of a ComfyUI.")],
@@ -183,7 +227,7 @@ def get_models(
         fetch_all(_settings().workflows_dir, workflow, into, language, optional=optional)
 
 
-@jobs_app.command(name="list")
+@jobs_app.command(cls=_Command, name="list")
 def list_jobs(
     ended: Annotated[bool, typer.Option("--all", help="Also what has ended.")] = False,
     lang: Lang = None,
@@ -197,7 +241,7 @@ def list_jobs(
         )
 
 
-@jobs_app.command(name="priority")
+@jobs_app.command(cls=_Command, name="priority")
 def set_priority(
     job: JobId,
     priority: Annotated[
@@ -214,7 +258,7 @@ def set_priority(
         typer.echo(texts.text("jobs.priority_set", _language(lang), **said))
 
 
-@jobs_app.command(name="cancel")
+@jobs_app.command(cls=_Command, name="cancel")
 def cancel_job(job: JobId, lang: Lang = None) -> None:
     """Stop a job, wherever it is."""
     from studio import overseeing
@@ -225,7 +269,7 @@ def cancel_job(job: JobId, lang: Lang = None) -> None:
         typer.echo(texts.text(key, _language(lang), job=line.job_id))
 
 
-@user_app.command(name="add")
+@user_app.command(cls=_Command, name="add")
 def add_user(
     email: Email,
     admin: Annotated[bool, typer.Option("--admin", help="Make an admin.")] = False,
@@ -243,7 +287,7 @@ def add_user(
         typer.echo(texts.text(f"user.added_{account.role}", language, email=account.email))
 
 
-@user_app.command(name="list")
+@user_app.command(cls=_Command, name="list")
 def list_users(lang: Lang = None) -> None:
     """List all accounts, the newest first."""
     from studio import enrolling
@@ -252,7 +296,7 @@ def list_users(lang: Lang = None) -> None:
         Console().print(enrolling.table(enrolling.accounts(_settings()), _language(lang)))
 
 
-@user_app.command(name="password")
+@user_app.command(cls=_Command, name="password")
 def set_password(email: Email, password_stdin: Stdin = False, lang: Lang = None) -> None:
     """Set somebody's password; every login of theirs ends."""
     from studio import enrolling
@@ -264,7 +308,7 @@ def set_password(email: Email, password_stdin: Stdin = False, lang: Lang = None)
         typer.echo(texts.text("user.password_set", language, email=account.email))
 
 
-@user_app.command(name="block")
+@user_app.command(cls=_Command, name="block")
 def block_user(email: Email, lang: Lang = None) -> None:
     """Keep somebody out, and stop what they have waiting and running."""
     from studio import enrolling
@@ -274,7 +318,7 @@ def block_user(email: Email, lang: Lang = None) -> None:
         typer.echo(texts.text("user.blocked", _language(lang), email=account.email))
 
 
-@user_app.command(name="unblock")
+@user_app.command(cls=_Command, name="unblock")
 def unblock_user(email: Email, lang: Lang = None) -> None:
     """Let somebody in again."""
     from studio import enrolling
@@ -284,7 +328,7 @@ def unblock_user(email: Email, lang: Lang = None) -> None:
         typer.echo(texts.text("user.unblocked", _language(lang), email=account.email))
 
 
-@user_app.command(name="admin")
+@user_app.command(cls=_Command, name="admin")
 def set_admin(
     email: Email,
     off: Annotated[bool, typer.Option("--off", help="Make a member again.")] = False,
@@ -299,7 +343,7 @@ def set_admin(
         typer.echo(texts.text(f"user.is_{account.role}", _language(lang), **said))
 
 
-@user_app.command(name="invite")
+@user_app.command(cls=_Command, name="invite")
 def invite_user(
     days: Annotated[int, typer.Option(min=1, max=365, help="Days it is good for.")] = 7,
     lang: Lang = None,
@@ -315,7 +359,7 @@ def invite_user(
         typer.echo(texts.text("user.invited_code", language, code=made.code))
 
 
-@user_app.command(name="delete")
+@user_app.command(cls=_Command, name="delete")
 def delete_user(
     email: Email,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
@@ -348,14 +392,6 @@ def _settings() -> Settings:
     from studio.settings import load
 
     return load()
-
-
-def _language(asked: Language | None) -> str:
-    """Choose the language: as asked, else as the terminal's."""
-    if asked is not None:
-        return asked.value
-    told = os.environ.get("LC_ALL") or os.environ.get("LANG") or locale.getlocale()[0]
-    return texts.pick((told or "").replace("_", "-"))
 
 
 @contextmanager

@@ -16,6 +16,7 @@ import av
 import pytest
 import yaml
 from PIL import Image, PngImagePlugin
+from typer.main import get_command
 from typer.testing import CliRunner, Result
 
 from studio import __version__
@@ -107,6 +108,28 @@ def test_readme_names_every_command(readme: str) -> None:
 
     assert {name for name in commands if f"**{name}**" not in text} == set()
     assert "**models**" in text
+
+
+def ways(command: Any, way: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Name every command, those of groups with the group before them."""
+    yield way
+    for name, below in getattr(command, "commands", {}).items():
+        yield from ways(below, (*way, name))
+
+
+@pytest.mark.parametrize("asked", ways(get_command(app)), ids=" ".join)
+def test_help_speaks_the_language_of_the_terminal(
+    run: Run, monkeypatch: pytest.MonkeyPatch, asked: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("LC_ALL", "zh_TW.UTF-8")
+
+    done = run(*asked, "--help")
+
+    assert done.exit_code == 0, done.output
+    told = [line for line in done.output.splitlines() if "│" in line or line.startswith(" ")]
+    left = {word for line in told for word in re.findall(r"[A-Z][a-z]+ [a-z]+ [a-z]+", line)}
+    assert left == set()
+    assert "顯示這份說明" in done.output.replace("\n", "")
 
 
 def test_a_bad_setting_ends_with_one_sentence(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
