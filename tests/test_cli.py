@@ -117,7 +117,7 @@ def ways(command: Any, way: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
         yield from ways(below, (*way, name))
 
 
-@pytest.mark.parametrize("asked", ways(get_command(app)), ids=" ".join)
+@pytest.mark.parametrize("asked", [*ways(get_command(app))], ids=" ".join)
 def test_help_speaks_the_language_of_the_terminal(
     run: Run, monkeypatch: pytest.MonkeyPatch, asked: tuple[str, ...]
 ) -> None:
