@@ -35,7 +35,8 @@ def _title(tab: Tab, number: int, language: str) -> str:
         return texts.text("page.example.pictures", language)
     choice = list(chosen.choices)[number % len(chosen.choices)]
     words = texts.local(chosen.labels.get(choice, {}), language) or choice
-    return f"{texts.local(chosen.label, language)}: {words}"
+    label = texts.local(chosen.label, language)
+    return texts.text("page.example.choice", language, label=label, choice=words)
 
 
 def values(tab: Tab, number: int, language: str) -> Mapping[str, Any]:

@@ -219,7 +219,7 @@ def _inputs(job: Job, missing: Collection[str], language: str) -> str:
 
 
 def _input(one: Given, gone: bool, language: str) -> str:
-    name = f"<span>{html.escape(one.name)}</span>"
+    name = f'<span title="{attribute(one.name)}">{html.escape(one.name)}</span>'
     if gone:
         return f"<li>{name}<small>{say('gallery.input_gone', language)}</small></li>"
     address = attribute(f"inputs/{quote(one.ref)}")

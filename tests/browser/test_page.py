@@ -201,6 +201,27 @@ def test_a_configured_comfyui_that_is_away_is_named(
         person.sees("pending")
 
 
+def test_by_keys_lists_close_behind_one_and_choices_go_on_by_arrows(ann: Person) -> None:
+    ratio = ann.field("aspect_ratio")
+    chosen = ratio.locator("input:checked")
+    ann.field("prompt").locator("textarea").focus()
+    ann.page.keyboard.press("Tab")
+    expect(ann.page.get_by_role("listbox")).to_be_visible()
+    ann.page.keyboard.press("Tab")
+    expect(chosen).to_be_focused()
+    expect(ann.page.get_by_role("listbox")).to_have_count(0)
+
+    ann.page.keyboard.press("ArrowRight")
+
+    expect(chosen).to_have_value("3:2")
+    expect(chosen).to_be_focused()
+    ann.page.keyboard.press("Tab")
+    expect(ratio.locator("input:focus")).to_have_count(0)
+    ann.order()
+    ann.sees_result()
+    assert ann.jobs()[0].values["aspect_ratio"] == "3:2"
+
+
 def test_a_blend_refuses_one_picture_with_a_sentence(ann: Person) -> None:
     ann.open_tab("Image blend")
 

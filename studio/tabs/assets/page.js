@@ -270,6 +270,26 @@
     if (open) requestAnimationFrame(() => open.scrollIntoView({ block: "nearest", inline: "center" }));
   }).observe(document.documentElement, { subtree: true, attributeFilter: ["aria-selected"] });
 
+  // Gradio names each choice of a field apart: a stop of Tab for each, and arrows that do nothing.
+  let naming = 0;
+  const grouped = () => {
+    naming = 0;
+    for (const radio of document.querySelectorAll("#studio-tabs fieldset[id] input[type='radio']")) {
+      const { id } = radio.closest("fieldset");
+      if (radio.name !== id) radio.name = id;
+    }
+  };
+  new MutationObserver(() => { naming = naming || requestAnimationFrame(grouped); })
+    .observe(document.documentElement, { childList: true, subtree: true });
+
+  // Gradio opens a list anew as Tab leaves it, over the fields below; told once more, it closes.
+  document.addEventListener("focusout", ({ target }) => {
+    if (!(target instanceof Element) || !target.matches("#studio-tabs input[role='combobox']")) return;
+    setTimeout(() => {
+      if (document.activeElement !== target && target.getAttribute("aria-expanded") === "true") target.dispatchEvent(new FocusEvent("blur"));
+    }, 120);
+  });
+
   window.studio = { pictures, keep, restore, make, language };
   // Gradio's toasts are headed "Error" in every language; page.css puts our words there.
   document.addEventListener("DOMContentLoaded", () => {
