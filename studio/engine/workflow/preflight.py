@@ -264,6 +264,10 @@ class Preflight:
         known = [self.workflow.models[n.model] for n in self.workflow.manifest.models]
         for p in self._fields():
             listed = tuple(stock.listed(p.folder or ""))
+            if listed and p.default and match_model(str(p.default), listed) is None:
+                own = next((m for m in known if m.file == p.default), None)
+                few = listed[:_INSTEAD]
+                yield MissingModel(str(p.default), p.folder or "", own, few, False, p.name)
             if listed or not (p.required or p.default):
                 continue
             source = next((m for m in known if m.folder == p.folder), None)

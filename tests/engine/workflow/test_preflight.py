@@ -177,3 +177,23 @@ def test_what_every_form_needs_is_no_fault_of_a_field(preflight: Preflight) -> N
     neither = stock(nodes=ALL - {"LoraLoaderModelOnly", "Draw"})
 
     assert preflight.idle(neither) == {"lora": "LoraLoaderModelOnly"}
+
+
+def test_a_field_that_begins_with_a_file_nobody_has_is_told_with_what_there_is(
+    tmp_path: Path,
+) -> None:
+    """As drafts do: their fields begin with the export's own models."""
+    begins = "folder: loras, default: 'own\\mine.safetensors', "
+    text = MANIFEST.replace("folder: loras, ", begins)
+    for name, body in (("demo.yaml", text), ("demo.json", GRAPH), ("models.yaml", MODELS)):
+        (tmp_path / name).write_text(body, "utf-8")
+    preflight = Preflight(load(tmp_path).workflow("demo"))
+
+    [lack] = preflight.report(stock(loras=["theirs.safetensors"])).models
+
+    assert (lack.file, lack.instead, lack.needed) == (
+        "own\\mine.safetensors",
+        ("theirs.safetensors",),
+        False,
+    )
+    assert preflight.report(stock(loras=["other/mine.safetensors"])).models == ()
