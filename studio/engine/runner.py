@@ -31,7 +31,7 @@ from studio.engine.store import Store
 from studio.engine.watcher import Elsewhere, Pace, Stale, Stopping, Watcher, Why
 from studio.engine.workflow.binding import wanted_files
 from studio.engine.workflow.catalog import Catalog
-from studio.engine.workflow.graph import model_files, titles
+from studio.engine.workflow.graph import model_files
 from studio.engine.workflow.parts import Part
 from studio.errors import StudioError
 
@@ -213,7 +213,7 @@ class Runner:
         run.report.phase("phase.uploading")
         with turning_away():
             files = {ref: self._upload(run, client, ref) for ref in part.inputs}
-            prompt = self._bound(run, part, files, client)
+            prompt = part.prompt(files, listed=client.models, prefix=_prefix(run))
         prompt_id = self._new_id()
         with self._hearing(run, server, prompt_id) as listener:
             progress = self._progress(run, part, prompt)
@@ -249,13 +249,6 @@ class Runner:
         """Bring one input to the server under a name made of its content."""
         run.life.mind()
         return client.upload(self._media.path(run.job.person, ref), ref)
-
-    def _bound(
-        self, run: Run, part: Part, files: Mapping[str, str], client: ComfyClient
-    ) -> dict[str, Any]:
-        """Bind a run's values. The prefix is the attempt's own, so that no file is another's."""
-        prefix = f"studio/{run.job.workflow}/{run.job.job_id}_{run.claim.fence}"
-        return part.prompt(files, listed=client.models, prefix=prefix)
 
     def _submit(
         self, run: Run, client: ComfyClient, prompt: Prompt, prompt_id: str, watcher: Watcher
@@ -323,8 +316,7 @@ class Runner:
 
     def _progress(self, run: Run, part: Part, prompt: Prompt) -> Progress:
         typical_s = self._ledger.typical_s(run.job.workflow)
-        around = self._stages.around(part)
-        return Progress(prompt, titles(prompt), typical_s, self._clock(), around=around)
+        return self._stages.progress(part, prompt, typical_s, self._clock())
 
     # Endings ------------------------------------------------------------------------------
 
@@ -441,6 +433,11 @@ class Runner:
             run.report.waits()
         if not keep_prompt:
             self._left()
+
+
+def _prefix(run: Run) -> str:
+    """Name what a run saves: by the attempt's own name, so that no file is another's."""
+    return f"studio/{run.job.workflow}/{run.job.job_id}_{run.claim.fence}"
 
 
 def _failure_of(failed: Failed | None, prompt: Prompt) -> Failure:

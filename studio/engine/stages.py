@@ -7,19 +7,20 @@ of its person like those they gave: measured by decoding, kept as long as its jo
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from studio.engine.comfy.client import RunRecord
 from studio.engine.comfy.events import OutputFile
 from studio.engine.jobs import Given, Job
 from studio.engine.media import InputFile, Media
-from studio.engine.progress import weight_of
+from studio.engine.progress import Progress, weight_of
 from studio.engine.sounds import NOTE_SILENT
 from studio.engine.workflow.catalog import Catalog
+from studio.engine.workflow.graph import titles
 from studio.engine.workflow.manifest import Before
 from studio.engine.workflow.parts import Part, part_of
 from studio.errors import StudioError
@@ -41,10 +42,13 @@ class Stages:
         made = {one.field: (one.ref, one.seconds) for one in job.made}
         return part_of(self._catalog.workflow(job.workflow), job.values, made)
 
-    def around(self, part: Part) -> tuple[float, float]:
-        """Weigh the runs before and after one, for the progress of all."""
+    def progress(
+        self, part: Part, prompt: Mapping[str, Any], typical_s: float | None, now: float
+    ) -> Progress:
+        """Follow one run as a part of all runs of its job, weighed by their nodes."""
         before = sum(weight_of(one.prompt()) for one in part.earlier)
-        return before, 0.0 if part.before is None else weight_of(part.main.prompt())
+        after = 0.0 if part.before is None else weight_of(part.main.prompt())
+        return Progress(prompt, titles(prompt), typical_s, now, around=(before, after))
 
     def left(self, job: Job) -> Job:
         """Give a job as if its form had said just what is left to do; for choosing a server."""

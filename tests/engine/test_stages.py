@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import wave
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from studio.engine.comfy.client import RunRecord
-from studio.engine.comfy.events import NodeOutput, OutputFile
+from studio.engine.comfy.events import Ended, NodeOutput, OutputFile, Started
 from studio.engine.jobs import Job, State
 from studio.engine.media import Media
 from studio.engine.stages import Stages, saved
@@ -69,7 +70,7 @@ def test_a_speech_is_measured_and_stands_in_its_field(
     assert (made.field, made.kind, made.seconds) == ("audio", "audio", 2.5)
     assert media.has("anna", made.ref)
     assert not media.has("ben", made.ref)
-    job = Job("j-1", "anna", "virtual_human", TALK, VALUES, State.PROCESSING, made=(made,))
+    job = replace(JOB, made=(made,))
     prompt = stages.next(job).prompt()
     assert prompt["frames"]["inputs"]["length"] == 63
     assert prompt["load_audio"]["inputs"]["audio"] == made.ref
@@ -119,10 +120,27 @@ def test_only_a_kept_file_of_the_node_that_saves_is_the_speech(stages: Stages) -
         saved(RunRecord("success", outputs[:1], None), part)
 
 
-def test_progress_weighs_both_runs(stages: Stages) -> None:
-    before, after = stages.around(stages.next(JOB))
-    assert before == 0
-    assert after > 0
+def test_one_bar_is_of_both_runs(stages: Stages, media: Media, tmp_path: Path) -> None:
+    part = stages.next(JOB)
+    speaking = stages.progress(part, part.prompt(), 30.0, 0.0)
+    speaking.read(Started("p"), 0.0)
+    speaking.read(Ended("p"), 4.0)
+    spoken = speaking.view(4.0)
+    made = stages.take(JOB, part, sound(tmp_path / "made", 2.5))
+    part = stages.next(replace(JOB, made=made))
+    filming = stages.progress(part, part.prompt(), 30.0, 4.0)
 
-    plain = Job("j", "anna", "t", TALK, VALUES | {"text": ""}, State.PROCESSING)
-    assert stages.around(stages.next(plain)) == (0, 0)
+    assert 0 < spoken.fraction < 0.5
+    assert filming.view(4.0).fraction == pytest.approx(spoken.fraction, abs=0.1)
+    assert spoken.eta_s == pytest.approx(26)
+    filming.read(Ended("p"), 9.0)
+    assert filming.view(9.0).fraction == 1.0
+
+
+def test_a_job_without_a_text_has_the_bar_of_its_one_run(stages: Stages) -> None:
+    part = stages.next(replace(JOB, values=VALUES | {"text": ""}))
+    progress = stages.progress(part, part.prompt(), None, 0.0)
+
+    assert progress.view(0.0).fraction == 0
+    progress.read(Ended("p"), 1.0)
+    assert progress.view(1.0).fraction == 1.0
