@@ -32,13 +32,15 @@ ENGLISH = "Hello, how are you today? Welcome to our little shop."
 CHINESE = "歡迎光臨我們的小店，今天想喝點什麼呢？"
 SAMPLE_S = 2
 LONG = "今天天氣很好，我們去公園散步，看看花，聽聽鳥叫。" * 2
+# One object each: pytest keeps a fixture while its parameter is the very same.
+NEWER, OLDER, MUTE = ("newer", True), ("0.8.0", True), ("newer", False)
 CASES = [
-    (("newer", True), S2V, "Hi."),
-    (("newer", True), S2V, LONG),
-    (("newer", True), TALK, ENGLISH),
-    (("newer", True), TALK, CHINESE),
-    (("0.8.0", True), S2V, ENGLISH),
-    (("0.8.0", True), S2V, CHINESE),
+    (NEWER, S2V, "Hi."),
+    (NEWER, S2V, LONG),
+    (NEWER, TALK, ENGLISH),
+    (NEWER, TALK, CHINESE),
+    (OLDER, S2V, ENGLISH),
+    (OLDER, S2V, CHINESE),
 ]
 """A profile of the wire and whether its server has the node that speaks; workflow; text."""
 
@@ -55,7 +57,7 @@ def server(profile: str = "newer", *, voice: bool = True) -> PracticeServer:
     return PracticeServer(profile=profile, pace_s=0, models=all_models(), custom_nodes=voice)
 
 
-@pytest.fixture(scope="module", params=[("newer", True), ("newer", False)], ids=["voice", "none"])
+@pytest.fixture(scope="module", params=[NEWER, MUTE], ids=["voice", "none"])
 def running(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[PracticeServer, House]]:
@@ -84,7 +86,7 @@ def has_voice(house: House) -> bool:
     return not house.studio.desk.idle(S2V)[S2V]
 
 
-with_voice = pytest.mark.parametrize("running", [("newer", True)], ids=["voice"], indirect=True)
+with_voice = pytest.mark.parametrize("running", [NEWER], ids=["voice"], indirect=True)
 
 
 def said(folder: Path, text: str = ENGLISH, **more: Any) -> dict[str, Any]:
