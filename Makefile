@@ -2,6 +2,8 @@
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$p" && break; done)
 VENV := .venv
+# Half of what a test takes is waiting, for steps of a job or an answer: two for each of two cores.
+WORKERS ?= 4
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check --quiet install
 
@@ -20,7 +22,7 @@ run: $(VENV)/run.done
 
 test: $(VENV)/dev.done
 	@sh .ci/needs tests
-	@$(PY) -m pytest -n 2 --dist loadfile $(ARGS)
+	@$(PY) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 plug: $(VENV)/dev.done
 	@sh .ci/needs tests

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import os
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import hypothesis
 import pytest
@@ -17,6 +19,23 @@ hypothesis.settings.register_profile("studio", deadline=None, database=None)
 hypothesis.settings.load_profile("studio")
 
 OURS = ("COMFY_", "STUDIO_", "DB_", "DATABASE_", "REDIS_", "LOG_DIR", "GRADIO_")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the files that drive Chromium first, each beside one that does not.
+
+    They take the longest: begun last, one worker would be at them while the others are idle; and
+    all at once, they would keep one another waiting.
+    """
+    files: dict[Path, list[pytest.Item]] = {}
+    for item in items:
+        files.setdefault(item.path, []).append(item)
+    pages = [path for path in files if path.parent.name == "browser"]
+    others = [path for path in files if path.parent.name != "browser"]
+    beside = itertools.chain.from_iterable(zip(pages, others, strict=False))
+    items[:] = itertools.chain.from_iterable(
+        files[path] for path in dict.fromkeys([*beside, *pages, *others])
+    )
 
 
 def pytest_collection_finish() -> None:
