@@ -2,8 +2,8 @@
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$p" && break; done)
 VENV := .venv
-# Half of what a test takes is waiting, for steps of a job or an answer: two for each of two cores.
-WORKERS ?= 4
+# Half of what a test takes is waiting, for steps of a job or an answer: one more than two cores.
+WORKERS ?= 3
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check --quiet install
 

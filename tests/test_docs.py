@@ -15,7 +15,6 @@ import yaml
 from dotenv import dotenv_values
 
 from studio import errors, settings, texts
-from studio.engine.workflow import catalog
 from studio.engine.workflow.manifest import (
     Before,
     Derived,
@@ -29,10 +28,10 @@ from studio.engine.workflow.manifest import (
     Variant,
 )
 from studio.settings import PROJECT, Settings
+from tests.shipped import CATALOG
 
 READMES = ("README.md", "README.zh-TW.md")
 SOURCES = sorted(path for path in (PROJECT / "studio").rglob("*.py"))
-CATALOG = catalog.load(PROJECT / "workflows")
 
 
 # --- what the code says -------------------------------------------------------------------------

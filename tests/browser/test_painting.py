@@ -11,10 +11,9 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Locator, expect
 
-from studio.engine.workflow import catalog as catalogs
 from studio.practice import PracticeServer
-from studio.settings import PROJECT
 from tests.browser.person import Person
+from tests.shipped import CATALOG
 from tests.tabs.site import Site, served
 
 EDIT, SKETCH = "image_edit", "sketch_to_image"
@@ -24,7 +23,7 @@ EDIT, SKETCH = "image_edit", "sketch_to_image"
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """A page on a practice ComfyUI that has every model file."""
     models: dict[str, list[str]] = {}
-    for one in catalogs.load(PROJECT / "workflows").models.values():
+    for one in CATALOG.models.values():
         models.setdefault(one.folder, []).append(one.file)
     practice = PracticeServer(pace_s=0.01, models=models)
     with practice, served(tmp_path_factory.mktemp("site"), practice) as site:

@@ -9,11 +9,10 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, expect, sync_playwright
 
-from studio.engine.workflow import catalog as catalogs
 from studio.practice import PracticeServer
-from studio.settings import PROJECT
 from tests.browser.conftest import ARGUMENTS
 from tests.browser.person import Person
+from tests.shipped import CATALOG
 from tests.tabs.site import Site, served
 
 HUMAN = "virtual_human"
@@ -35,7 +34,7 @@ def chromium() -> Iterator[Browser]:
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """A page on a practice ComfyUI that has every model file."""
     models: dict[str, list[str]] = {}
-    for one in catalogs.load(PROJECT / "workflows").models.values():
+    for one in CATALOG.models.values():
         models.setdefault(one.folder, []).append(one.file)
     practice = PracticeServer(pace_s=0, models=models)
     with practice, served(tmp_path_factory.mktemp("site"), practice) as site:

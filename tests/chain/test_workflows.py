@@ -15,13 +15,11 @@ from PIL import Image
 
 from studio.engine.jobs import State
 from studio.engine.workflow.binding import length
-from studio.engine.workflow.catalog import load
 from studio.errors import StudioError
 from studio.practice import PracticeServer
-from studio.settings import PROJECT
 from tests.chain.house import ANN, House, opened
+from tests.shipped import CATALOG
 
-CATALOG = load(PROJECT / "workflows")
 NEWER_ONLY = {"virtual_human_infinitetalk", "remove_background"}
 CHECKPOINT = "v1-5-pruned-emaonly-fp16.safetensors"
 CUSTOM = {"aspect_ratio": "custom"}

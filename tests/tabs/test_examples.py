@@ -5,15 +5,14 @@ import asyncio
 import gradio as gr
 import pytest
 
-from studio.engine.workflow import catalog
 from studio.engine.workflow.catalog import Tab
 from studio.engine.workflow.manifest import Kind
-from studio.settings import PROJECT
 from studio.tabs import examples
 from studio.tabs.form import Form, draw
 from studio.tabs.words import Words
+from tests.shipped import CATALOG
 
-TABS = catalog.load(PROJECT / "workflows").tabs
+TABS = CATALOG.tabs
 
 
 def start_fields(tab: Tab) -> dict[str, Kind]:

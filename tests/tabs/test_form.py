@@ -9,18 +9,16 @@ from typing import Any
 import gradio as gr
 import pytest
 
-from studio.engine.workflow import catalog as catalogs
 from studio.engine.workflow.catalog import Tab
 from studio.engine.workflow.manifest import Kind, Parameter
 from studio.errors import StudioError
-from studio.settings import PROJECT
 from studio.tabs import examples, form
 from studio.tabs.pictures import SAMPLES, Uploads, uploaded
 from studio.tabs.words import Words
+from tests.shipped import CATALOG
 from tests.tabs.site import CHECKPOINT
 
 CHECKPOINT_WORKFLOW = "text_to_image_checkpoint"
-CATALOG = catalogs.load(PROJECT / "workflows")
 TEXT = CATALOG.tab("text_to_image")
 BLEND = CATALOG.tab("image_blend")
 LISTED = {"model": [("Z-Image Turbo", "z_image_turbo"), (CHECKPOINT, CHECKPOINT)], "lora": []}

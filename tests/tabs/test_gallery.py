@@ -11,19 +11,17 @@ from studio import texts
 from studio.engine.desk import Details
 from studio.engine.history import Filters
 from studio.engine.jobs import Failure, Given, State
-from studio.engine.workflow import catalog as catalogs
 from studio.engine.workflow.binding import Workflow
 from studio.engine.workflow.manifest import Kind, Parameter, holds
 from studio.errors import StudioError
-from studio.settings import PROJECT
 from studio.tabs import form, gallery, showing
 from studio.tabs.pictures import Uploads
+from tests.shipped import CATALOG
 from tests.tabs.make import job, output
 from tests.tabs.site import CHECKPOINT
 from tests.tabs.test_form import draw
 from tests.tabs.test_result import EVIL, read
 
-CATALOG = catalogs.load(PROJECT / "workflows")
 TEXT = CATALOG.workflow("text_to_image")
 WAYS = {"image": [showing.Way("image_edit", "image", "Image edit · Picture")]}
 

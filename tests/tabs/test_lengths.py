@@ -7,13 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from studio.engine.workflow import catalog as catalogs
 from studio.errors import StudioError
-from studio.settings import PROJECT
 from studio.tabs import lengths
+from tests.shipped import CATALOG
 from tests.tabs.site import Site
 
-CATALOG = catalogs.load(PROJECT / "workflows")
 HUMAN = CATALOG.tab("virtual_human")
 
 

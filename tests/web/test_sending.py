@@ -8,12 +8,10 @@ from typing import Any
 
 import pytest
 
-from studio.engine.workflow.catalog import load
 from studio.errors import StudioError
-from studio.settings import PROJECT
 from studio.web.sending import names_address, values_of
+from tests.shipped import CATALOG
 
-CATALOG = load(PROJECT / "workflows")
 WAV = b"RIFF and so on"
 
 

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from studio.engine.workflow.binding import Workflow, bind, check
-from studio.engine.workflow.catalog import Catalog, load
-
-SHIPPED = Path(__file__).parents[3] / "workflows"
+from studio.engine.workflow.catalog import Catalog
+from tests.shipped import CATALOG
 
 Bound = Callable[..., dict[str, Any]]
 
@@ -20,7 +18,7 @@ Bound = Callable[..., dict[str, Any]]
 @pytest.fixture(scope="session")
 def catalog() -> Catalog:
     """Load the workflows that are shipped."""
-    return load(SHIPPED)
+    return CATALOG
 
 
 @pytest.fixture

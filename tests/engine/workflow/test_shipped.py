@@ -5,14 +5,13 @@ from __future__ import annotations
 import copy
 import random
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from studio.engine.workflow import formula
 from studio.engine.workflow.binding import Workflow, bind, check, file_targets
-from studio.engine.workflow.catalog import Catalog, load
+from studio.engine.workflow.catalog import Catalog
 from studio.engine.workflow.graph import is_link, order
 from studio.engine.workflow.manifest import Condition, Derived, Kind, Parameter, holds
 from studio.engine.workflow.measures import Measure, derived, spoken_s
@@ -20,11 +19,10 @@ from studio.engine.workflow.parts import parts_of
 from studio.engine.workflow.trial import candidates, forms
 from studio.errors import StudioError
 from studio.texts import LANGUAGES
+from tests.shipped import CATALOG
 
 Bound = Callable[..., dict[str, Any]]
 
-SHIPPED = Path(__file__).parents[3] / "workflows"
-CATALOG = load(SHIPPED)
 WORKFLOWS = [pytest.param(w, id=name) for name, w in CATALOG.workflows.items()]
 PARAMETERS = [
     pytest.param(w, p, id=f"{name}-{p.name}")
