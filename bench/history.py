@@ -159,6 +159,11 @@ def measure_on(database: Database, where: str, many: int) -> list[Row]:
     slow = p95_ms(lambda: history.page("many", there[0]))
     quick = p95_ms(lambda: history.page("few", there[1]))
     rows.append(_row(f"{where}: the seed of a job in the middle", slow, quick))
+    slow, quick = (
+        p95_ms(lambda p=person, c=count: delete_and_undo(history, p, c // 2))  # type: ignore[misc]
+        for person, count in (("many", many), ("few", FEW))
+    )
+    rows.append(_row(f"{where}: delete 50 and undo", slow, quick))
     for name, filters, most in (
         ("count, all", Filters(), COUNTED_AT_MOST),
         ("count, a common word, to 200", Filters(text="共同"), FOUND_AT_MOST),
@@ -168,6 +173,12 @@ def measure_on(database: Database, where: str, many: int) -> list[Row]:
         quick = p95_ms(lambda f=filters, m=most: history.count("few", f, at_most=m))  # type: ignore[misc]
         rows.append(_row(f"{where}: {name}", slow, quick))
     return rows
+
+
+def delete_and_undo(history: History, person: str, below: int) -> None:
+    """Delete 50 jobs next to each other, and bring them back."""
+    ids = [f"{person}-{number}" for number in range(below - 50, below)]
+    assert len(history.delete(person, ids)) == len(history.restore(person, ids)) == 50
 
 
 def seed_of(database: Database, job_id: str) -> Filters:

@@ -110,9 +110,7 @@ class History:
     def several(self, person: str, job_ids: Sequence[str]) -> dict[str, Job]:
         """Give some of the person's jobs by id, in one reading. Raises `job_unknown`."""
         job, ids = self._rows.job, _few(job_ids)
-        query: Any = job.select(job.seq).where(
-            job.job_id.in_(ids), job.person == person, job.deleted_us == 0
-        )
+        query: Any = job.select(job.seq).where(self._mine(person, ids, deleted=False))
 
         def read() -> dict[str, Job]:
             seqs = [int(seq) for (seq,) in query.tuples()]
@@ -140,7 +138,7 @@ class History:
         deleted ones are passed over.
         """
         job, ids = self._rows.job, _few(job_ids)
-        mine = (job.person == person) & job.job_id.in_(ids) & (job.deleted_us == 0)
+        mine = self._mine(person, ids, deleted=False)
 
         def hide() -> tuple[str, ...]:
             rows = self._db.for_update(job.select(job.job_id, job.state).where(mine))
@@ -156,7 +154,7 @@ class History:
     def restore(self, person: str, job_ids: Sequence[str]) -> tuple[str, ...]:
         """Bring deleted jobs back into sight; give those that were still there."""
         job, ids = self._rows.job, _few(job_ids)
-        mine = (job.person == person) & job.job_id.in_(ids) & (job.deleted_us > 0)
+        mine = self._mine(person, ids, deleted=True)
 
         def show() -> tuple[str, ...]:
             rows = self._db.for_update(job.select(job.job_id).where(mine))
@@ -374,6 +372,13 @@ class History:
                 at.created_us <= created_us, (at.created_us < created_us) | (at.seq < seq)
             )
         return query.order_by(at.created_us.desc(), at.seq.desc())
+
+    def _mine(self, person: str, ids: Sequence[str], *, deleted: bool) -> Any:
+        """Ask for a person's jobs by id; another index would read every job that is not deleted."""
+        job = self._rows.job
+        sight = _as_is(job.deleted_us, "0")
+        theirs = _as_is(job.person, "''") == person
+        return job.job_id.in_(ids) & theirs & ((sight > 0) if deleted else (sight == 0))
 
     def _same(self) -> Any:
         job, words = self._rows.job, self._rows.words
