@@ -73,10 +73,10 @@ class Stocks:
             changed = found != self._known
             self._known = found
             self._asked_at = self._clock()
+        if changed:
+            self._ring()
         with self._asked:
             self._asked.notify_all()
-        for ring in list(self._ringers) if changed else ():
-            ring()
 
     def refresh_if_old(self) -> bool:
         """Ask anew unless that was done just now; tell whether it was done."""
@@ -149,8 +149,15 @@ class Stocks:
             return None
         known = self._verdicts.known(stock)
         with self._lock:
+            changed = server.name not in self._known
             self._known = {server.name: known} | self._known
+        if changed:
+            self._ring()
         return known
+
+    def _ring(self) -> None:
+        for ring in list(self._ringers):
+            ring()
 
     def _ask(self, server: Server) -> Stock | None:
         client = server.client
