@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from bench.row import Row, percentile
+from studio.engine.census import Census
 from studio.engine.database import Database, migrate, open_database
 from studio.engine.history import COUNTED_AT_MOST, FOUND_AT_MOST, Filters, History
 from studio.engine.jobs import State
@@ -146,7 +147,7 @@ def measure_on(database: Database, where: str, many: int) -> list[Row]:
     took_s = time.perf_counter() - begun
     rows = [Row(f"{where}: {many:,} jobs shelved in short steps", f"{took_s:.0f} s", "", None)]
     print(f"{where}: {written} shelves in {took_s:.1f} s", file=sys.stderr, flush=True)
-    history = History(database, Ledger(database))
+    history = History(database, Ledger(database), Census(database))
     for (name, large), (_, small) in zip(
         questions(many).items(), questions(FEW).items(), strict=True
     ):

@@ -18,6 +18,7 @@ from studio.engine.abandoned import Abandoned
 from studio.engine.accounts import Guests
 from studio.engine.bus import Bus, MemoryBus
 from studio.engine.bus_redis import RedisBus
+from studio.engine.census import Census
 from studio.engine.comfy.address import is_loopback
 from studio.engine.comfy.client import ComfyClient
 from studio.engine.comfy.fleet import Fleet
@@ -77,6 +78,7 @@ class Studio:
     hurried: Database
     catalog: Catalog
     ledger: Ledger
+    census: Census
     bus: Bus
     media: Media
     store: Store
@@ -164,6 +166,7 @@ def build(settings: Settings, *, pace: Pace | None = None, lease: Lease | None =
         max_pending=settings.max_pending_per_person,
         max_running=settings.max_running_per_person,
     )
+    census = Census(database)
     bus: Bus = RedisBus(settings.redis_url) if settings.redis_url else MemoryBus()
     name = name_of_this_process()
     media = Media(
@@ -185,6 +188,7 @@ def build(settings: Settings, *, pace: Pace | None = None, lease: Lease | None =
     abandoned = Abandoned(Ledger(hurried), fleet)
     runner = Runner(
         ledger=ledger,
+        census=census,
         heart=heart,
         places=Places(fleet, stocks),
         catalog=catalog,
@@ -199,7 +203,7 @@ def build(settings: Settings, *, pace: Pace | None = None, lease: Lease | None =
     doorbell = Doorbell(
         settings.redis_url or settings.data_dir / "queue.db",
         runner.pump,
-        waiting=ledger.waiting,
+        waiting=census.waiting,
         free_slots=lambda: fleet.free_slots,
         reap=ledger.reap,
         take_chore=ledger.take_chore,
@@ -207,7 +211,8 @@ def build(settings: Settings, *, pace: Pace | None = None, lease: Lease | None =
     )
     fleet.on_change(doorbell.ring)
     stocks.on_change(doorbell.ring)
-    _add_chores(doorbell, store, media, ledger, History(database, ledger), settings)
+    history = History(database, ledger, census)
+    _add_chores(doorbell, store, media, ledger, census, history, settings)
     sender = Sender(
         database, ledger, Webhooks(database, outside, secret), outside, _told_by_webhook
     )
@@ -229,19 +234,21 @@ def build(settings: Settings, *, pace: Pace | None = None, lease: Lease | None =
         max_pending=settings.max_pending_per_person,
         max_running=settings.max_running_per_person,
     )
+    counting = Census(hurried)
     floor = DiskFloor((settings.data_dir, settings.outputs_dir), settings.min_free_mb * MB)
     lags = lag_histogram()
     desk = Desk(
         catalog=catalog,
         ledger=desks,
+        census=counting,
         media=media,
         bus=bus,
         servers=servers,
         store=store,
-        history=History(hurried, desks),
+        history=History(hurried, desks, counting),
         darkroom=darkroom,
         doorbell=doorbell,
-        pulse=Pulse(desks, servers, floor, workflows=catalog.workflows.keys(), lags=lags),
+        pulse=Pulse(counting, servers, floor, workflows=catalog.workflows.keys(), lags=lags),
         floor=floor,
         quota=Quota(hurried, media, settings.quota_mb * MB),
         lags=lags,
@@ -272,6 +279,7 @@ def build(settings: Settings, *, pace: Pace | None = None, lease: Lease | None =
         hurried=hurried,
         catalog=catalog,
         ledger=ledger,
+        census=census,
         bus=bus,
         media=media,
         store=store,
@@ -385,6 +393,7 @@ def _add_chores(
     store: Store,
     media: Media,
     ledger: Ledger,
+    census: Census,
     history: History,
     settings: Settings,
 ) -> None:
@@ -392,12 +401,12 @@ def _add_chores(
     doorbell.add_chore("deleted jobs", HOUR_S, lambda: history.purge(DAY_S, store.remove))
     doorbell.add_chore("shelves", SHELVES_EVERY_S, lambda: history.tidy(SHELVING_S))
     doorbell.add_chore("drafts", HOUR_S, lambda: store.sweep_drafts(DAY_S))
-    doorbell.add_chore("unknown outputs", DAY_S, lambda: store.sweep_unknown(ledger.kept, DAY_S))
+    doorbell.add_chore("unknown outputs", DAY_S, lambda: store.sweep_unknown(census.kept, DAY_S))
     keep_s = settings.input_hours * HOUR_S
 
     def sweep_inputs() -> int:
         """Take away what no job needs. Of ended jobs' files Use again can do without."""
-        needed = ledger.inputs_in_use(ended_within_s=keep_s) if keep_s else history.inputs()
+        needed = census.inputs_in_use(ended_within_s=keep_s) if keep_s else history.inputs()
         return media.sweep(needed, keep_s or DAY_S, time.time())
 
     doorbell.add_chore("inputs", HOUR_S, sweep_inputs)

@@ -21,6 +21,7 @@ from redis.exceptions import RedisError
 from studio import texts
 from studio.build import Studio, build
 from studio.engine.bus_redis import connect
+from studio.engine.census import Census
 from studio.engine.comfy.client import ComfyClient
 from studio.engine.database import Database, migrate, open_database
 from studio.engine.jobs import Failure, Job, State
@@ -164,9 +165,8 @@ def _database(settings: Settings) -> Iterator[Finding]:
         return
     try:
         migrate(database)
-        ledger = Ledger(database)
-        ledger.take_chore("doctor", 0)
-        waiting = ledger.waiting()
+        Ledger(database).take_chore("doctor", 0)
+        waiting = Census(database).waiting()
     except StudioError as error:
         said = {"kind": kind, "error": error}
         yield Finding(Grade.BROKEN, "doctor.database.bad", said, "doctor.database.mend")

@@ -24,11 +24,11 @@ from rich.text import Text
 from studio import texts
 from studio.engine import live
 from studio.engine.bus_redis import RedisBus
+from studio.engine.census import Census
 from studio.engine.comfy.client import ComfyClient
 from studio.engine.comfy.fleet import Fleet, ServerStatus
 from studio.engine.database import Database, migrate, open_database
 from studio.engine.jobs import Job, State
-from studio.engine.ledger import Ledger
 from studio.engine.roster import Roster, Worker
 from studio.engine.servers import told_by
 from studio.settings import DEFAULT_COMFY, Settings
@@ -72,7 +72,7 @@ class Monitor:
         self._settings = settings
         self._database: Database = open_database(settings.database_url, patience_s=5.0)
         migrate(self._database)
-        self._ledger = Ledger(self._database)
+        self._census = Census(self._database)
         self._roster = Roster(
             self._database, "monitor", places=0, running=lambda: 0, servers=lambda: ()
         )
@@ -105,12 +105,12 @@ class Monitor:
     def look(self, lines: int = 10) -> View:
         """Take one picture, with the last `lines` of the logs."""
         standing = live.read(self._settings.data_dir / "live")
-        jobs = self._ledger.processing(_JOBS)
+        jobs = self._census.processing(_JOBS)
         workers = self._roster.workers()
         return View(
             servers=told_by(workers) or self._fleet.views(),
             workers=tuple(workers),
-            waiting=self._ledger.waiting(),
+            waiting=self._census.waiting(),
             running=tuple(self._row(job, standing) for job in jobs),
             log=tuple(tail(self._settings.log_dir, lines)),
         )

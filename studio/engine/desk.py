@@ -20,6 +20,7 @@ from typing import Any, Final
 
 from studio.engine import bundle
 from studio.engine.bus import Bus
+from studio.engine.census import Census
 from studio.engine.darkroom import Darkroom, Playable
 from studio.engine.disk import DiskFloor
 from studio.engine.health import Health, Histogram, Metrics, Pulse
@@ -129,6 +130,7 @@ class Desk:
         *,
         catalog: Catalog,
         ledger: Ledger,
+        census: Census,
         media: Media,
         bus: Bus,
         servers: Servers,
@@ -148,6 +150,7 @@ class Desk:
     ) -> None:
         self._catalog = catalog
         self._ledger = ledger
+        self._census = census
         self._media = media
         self._stages = Stages(catalog, media)
         self._bus = bus
@@ -442,7 +445,7 @@ class Desk:
 
     def waiting(self) -> int:
         """Count the jobs of everybody that wait for a worker."""
-        return self._ledger.waiting()
+        return self._census.waiting()
 
     def choices(
         self, tab: str, parameter: str, language: str = DEFAULT

@@ -14,10 +14,10 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from studio.engine.census import Census, Ended
 from studio.engine.comfy.fleet import ServerStatus
 from studio.engine.disk import DiskFloor
 from studio.engine.jobs import State
-from studio.engine.ledger import Ended, Ledger
 from studio.engine.roster import Worker
 from studio.engine.servers import Servers
 
@@ -107,7 +107,7 @@ class Pulse:
 
     def __init__(
         self,
-        ledger: Ledger,
+        census: Census,
         servers: Servers,
         floor: DiskFloor,
         *,
@@ -115,8 +115,8 @@ class Pulse:
         lags: Histogram,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`ledger` should be one that gives up soon; `workflows` are those to count."""
-        self._ledger = ledger
+        """`census` should be one that gives up soon; `workflows` are those to count."""
+        self._census = census
         self._servers = servers
         self._floor = floor
         self._workflows = tuple(workflows)
@@ -142,7 +142,7 @@ class Pulse:
             self._read_ended()
             return Metrics(
                 health=health,
-                open_jobs=self._ledger.open_jobs(self._workflows),
+                open_jobs=self._census.open_jobs(self._workflows),
                 ended=dict(self._ended),
                 durations_s=self._durations.read(),
                 waits_s=self._waits.read(),
@@ -151,7 +151,7 @@ class Pulse:
 
     def _look(self) -> Health:
         if self._health is None or self._clock() - self._at >= _KEPT_S:
-            counts = self._ledger.census()
+            counts = self._census.counts()
             if not self._read_to_us:
                 self._read_to_us = counts.now_us
             self._health = Health(
@@ -168,10 +168,10 @@ class Pulse:
 
     def _read_ended(self) -> None:
         """Count what ended since the last time. The newest wait: a row may be late for its time."""
-        upto_us = self._ledger.census().now_us - _SETTLED_US
+        upto_us = self._census.counts().now_us - _SETTLED_US
         if upto_us <= self._read_to_us:
             return
-        for job in self._ledger.ended_between(self._read_to_us, upto_us, self._workflows):
+        for job in self._census.ended_between(self._read_to_us, upto_us, self._workflows):
             self._count(job)
         self._read_to_us = upto_us
 

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from peewee import SQL, fn
 
+from studio.engine.census import Census
 from studio.engine.database import Database
 from studio.engine.jobs import Job, State
 from studio.engine.ledger import Ledger
@@ -69,6 +70,7 @@ class History:
         self,
         database: Database,
         ledger: Ledger,
+        census: Census,
         *,
         now: Callable[[], int] | None = None,
         shelves: Shelves | None = None,
@@ -76,6 +78,7 @@ class History:
         self._db = database
         self._rows = database.tables
         self._ledger = ledger
+        self._census = census
         self._now = now or database.now_us
         self._shelves = shelves or Shelves(database, now=self._now)
 
@@ -209,7 +212,7 @@ class History:
     def expire(self, older_than_s: float, forget: Callable[[Job], None]) -> int:
         """Take away what ended so long ago, but no favourite: rows, then files. Give how many."""
         expired = 0
-        for workflow in self._ledger.workflows():
+        for workflow in self._census.workflows():
             for state in (one for one in State if one.ended):
                 while gone := self._db.tx(
                     partial(self._expire_some, workflow, state, older_than_s)

@@ -32,6 +32,9 @@ MOVES: Mapping[State, frozenset[State]] = {
 }
 """Every legal move. `processing -> pending` is a new attempt."""
 
+OPEN: Final = tuple(state for state in State if not state.ended)
+ENDED: Final = tuple(state for state in State if state.ended)
+
 
 @dataclass(frozen=True, slots=True)
 class Failure:

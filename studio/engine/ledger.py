@@ -1,89 +1,38 @@
 """The one owner of job state: every move is one conditional UPDATE, and tells whether we moved it.
 
-Knows rows, leases and whose turn it is; knows no ComfyUI and no file. An UPDATE carries the old
-state and the fence of the claim in its WHERE: a worker that lost its lease writes nothing.
+Knows rows and leases; knows no ComfyUI and no file. Whose turn it is, `turns` knows; new rows are
+written by `orders`; what the house only asks is `census`. An UPDATE carries the old state and the
+fence of the claim in its WHERE: a worker that lost its lease writes nothing.
 """
 
 from __future__ import annotations
 
-import time
-from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from statistics import median
 from typing import Any, Final
 
-from peewee import JOIN, SQL, Case, fn
+from peewee import SQL, Case
 
 from studio.engine.database import Database
-from studio.engine.jobs import MOVES, Beat, Claim, Failure, Given, Job, NewJob, Output, State
-from studio.engine.line import Line, Turn
+from studio.engine.jobs import MOVES, OPEN, Beat, Claim, Failure, Given, Job, NewJob, Output, State
 from studio.engine.orders import Orders
 from studio.engine.records import JobRow
 from studio.engine.rows import (
     failure_columns,
-    files_of,
     job_of,
     made_columns,
     output_columns,
     output_of,
+    tuples,
 )
+from studio.engine.turns import LeftOut, Turns
 from studio.errors import StudioError
 
 MAX_ATTEMPTS: Final = 3
 """How many prompts are begun for one job before it fails with `attempts_spent`."""
 MAX_ADOPTIONS: Final = 10
 """How often a job changes hands: bounds a job whose every worker dies, and no more."""
-_TYPICAL_OF: Final = 20
-_TURNS_TRIED: Final = 3
-_NO_LIMIT: Final = 2**31 - 1
-_ORPHAN_US: Final = 600_000_000
-_STANDING_US: Final = 500_000
-_OPEN: Final = (State.PENDING, State.PROCESSING)
-_ENDED: Final = (State.COMPLETED, State.FAILED, State.CANCELLED)
-
-
-def wall_us() -> int:
-    """Give the time now, in UTC epoch microseconds."""
-    return time.time_ns() // 1000
-
-
-@dataclass(frozen=True, slots=True)
-class _Standing:
-    """How everybody stood at a moment."""
-
-    at_us: int
-    line: Line
-
-
-@dataclass(frozen=True, slots=True)
-class Census:
-    """Counts of the moment; `accepted` is the number of the newest job."""
-
-    waiting: int
-    running: int
-    accepted: int
-    now_us: int
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """When one job came, was last started (0 = never), and ended; in epoch microseconds."""
-
-    workflow: str
-    state: State
-    created_us: int
-    started_us: int
-    ended_us: int
-
-
-@dataclass(frozen=True, slots=True)
-class _LeftOut:
-    """What a claim leaves to others: workflows, and jobs by their ids."""
-
-    workflows: Collection[str]
-    jobs: Collection[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +62,7 @@ class Ledger:
         self._rows = database.tables
         self._now = now or database.now_us
         self._orders = Orders(database, now=self._now, max_pending=max_pending, find=self._get)
-        self._max_running = max_running
-        self._standing: _Standing | None = None
+        self._turns = Turns(database, now=self._now, max_running=max_running)
 
     # A person's side -----------------------------------------------------------------------
 
@@ -124,7 +72,7 @@ class Ledger:
         Raises `queue_full` when the person has `max_pending` waiting already.
         """
         job = self._orders.write(new)
-        self._forget_standing()
+        self._turns.forget()
         return job
 
     def get(self, job_id: str, *, person: str | None = None) -> Job:
@@ -149,13 +97,13 @@ class Ledger:
         completed or failed before.
         """
         job = self._db.tx(lambda: self._ask_cancel(job_id, person))
-        self._forget_standing()
+        self._turns.forget()
         return job
 
     def running(self, person: str, tab: str | None = None) -> list[Job]:
         """List the person's pending and processing jobs, oldest first."""
         job = self._rows.job
-        query = job.select().where(job.person == person, job.state.in_(_OPEN)).order_by(job.seq)
+        query = job.select().where(job.person == person, job.state.in_(OPEN)).order_by(job.seq)
         if tab is not None:
             query = query.where(job.tab == tab)
         return self._db.read(lambda: [job_of(row) for row in query])
@@ -179,7 +127,7 @@ class Ledger:
         First the prompts that a ComfyUI has already, then priorities, then turns, as `claim` takes
         them and `engine.line` foretells. How people stand may be half a second old.
         """
-        return self._db.read(lambda: self._ahead_of(job_id))
+        return self._db.read(lambda: self._turns.ahead_of(self._row(job_id, None)))
 
     # A worker's side -----------------------------------------------------------------------
 
@@ -203,19 +151,23 @@ class Ledger:
         oldest. Nobody gets more than `max_running` at once (0 = no limit), but for prompts that run
         already. A job whose attempts are spent fails here, and the next is taken.
         """
-        left_out = _LeftOut(skip, leave)
+        left_out = LeftOut(skip, leave)
         taken = self._db.tx(lambda: self._claim(worker, lease_s, left_out, servers))
-        self._forget_standing()
+        self._turns.forget()
         return taken
-
-    def waiting(self) -> int:
-        """Count the pending jobs that are due."""
-        query = self._due()
-        return self._db.read(lambda: int(query.count()))
 
     def beat(self, claim: Claim, *, lease_s: float = 30.0) -> Beat:
         """Lengthen the lease, and learn whether the job is still ours and still wanted."""
         return self._db.tx(lambda: self._beat(claim, lease_s))
+
+    def unwanted(self, claims: Iterable[Claim]) -> set[str]:
+        """Of jobs that are worked on, give the ids of those that their persons want stopped."""
+        asked = [claim.job.job_id for claim in claims]
+        if not asked:
+            return set()
+        job = self._rows.job
+        query = job.select(job.job_id).where(job.job_id.in_(asked), job.cancel_wanted)
+        return self._db.read(lambda: {str(job_id) for (job_id,) in tuples(query)})
 
     def sent(self, claim: Claim, *, server: str, prompt_id: str, client_id: str = "") -> bool:
         """Note which prompt on which server is the job's. Call before the prompt is posted.
@@ -268,7 +220,7 @@ class Ledger:
         query = row.select(row.server, row.prompt_id, row.since_us).where(
             row.server.in_(sorted(servers))
         )
-        found = self._db.read(lambda: _tuples(query.order_by(row.since_us))) if servers else []
+        found = self._db.read(lambda: tuples(query.order_by(row.since_us))) if servers else []
         now = self._now()
         return [AbandonedPrompt(str(s), str(p), (now - int(us)) / 1e6) for s, p, us in found]
 
@@ -284,15 +236,6 @@ class Ledger:
         old = row.delete().where(row.since_us < self._now() - round(age_s * 1e6))
         return self._db.tx(lambda: int(old.execute()))
 
-    def set_priority(self, job_id: str, priority: int) -> Job:
-        """Let a waiting job start before all of a lower priority; 0 is everybody's.
-
-        Raises `job_unknown`, and `job_ended` when it has ended.
-        """
-        job = self._db.tx(lambda: self._set_priority(job_id, priority))
-        self._forget_standing()
-        return job
-
     # The house's side ----------------------------------------------------------------------
 
     def reap(self, *, even_live: bool = False) -> int:
@@ -303,120 +246,21 @@ class Ledger:
         """
         count = self._db.tx(lambda: self._reap(even_live))
         if count:
-            self._forget_standing()
+            self._turns.forget()
         return count
 
-    def processing(self, limit: int) -> list[Job]:
-        """List the jobs of everybody that workers have, the oldest first: for the host's eyes."""
-        job = self._rows.job
-        query = job.select().where(job.state == State.PROCESSING).order_by(job.seq).limit(limit)
-        return self._db.read(lambda: [job_of(row) for row in query])
+    def set_priority(self, job_id: str, priority: int) -> Job:
+        """Let a waiting job start before all of a lower priority; 0 is everybody's.
 
-    def typical_s(self, workflow: str) -> float | None:
-        """Give the median seconds of the workflow's last completed jobs; None before the first."""
-        job = self._rows.job
-        query = (
-            job.select(job.ended_us - job.started_us)
-            .where(job.workflow == workflow, job.state == State.COMPLETED, job.started_us > 0)
-            .order_by(job.ended_us.desc())
-            .limit(_TYPICAL_OF)
-        )
-        taken_us = self._db.read(lambda: [int(us) for (us,) in _tuples(query)])
-        return median(taken_us) / 1e6 if taken_us else None
-
-    def unwanted(self, claims: Iterable[Claim]) -> set[str]:
-        """Of jobs that are worked on, give the ids of those that their persons want stopped."""
-        asked = [claim.job.job_id for claim in claims]
-        if not asked:
-            return set()
-        job = self._rows.job
-        query = job.select(job.job_id).where(job.job_id.in_(asked), job.cancel_wanted)
-        return self._db.read(lambda: {str(job_id) for (job_id,) in _tuples(query)})
-
-    def census(self) -> Census:
-        """Count the waiting and the running jobs, from an index alone."""
-        job = self._rows.job
-        counts = job.select(job.state, fn.COUNT(SQL("1"))).where(job.state.in_(_OPEN))
-
-        def ask() -> Census:
-            found = {str(state): int(n) for state, n in _tuples(counts.group_by(job.state))}
-            newest = int(job.select(fn.MAX(job.seq)).scalar() or 0)
-            waiting, running = (found.get(state, 0) for state in _OPEN)
-            return Census(waiting, running, newest, self._now())
-
-        return self._db.read(ask)
-
-    def open_jobs(self, workflows: Collection[str]) -> dict[tuple[str, State], int]:
-        """Count the open jobs of these workflows, by workflow and state."""
-        job = self._rows.job
-        query = (
-            job.select(job.workflow, job.state, fn.COUNT(SQL("1")))
-            .where(job.workflow.in_(sorted(workflows)), job.state.in_(_OPEN))
-            .group_by(job.workflow, job.state)
-        )
-        found = self._db.read(lambda: _tuples(query))
-        return {(str(name), State(state)): int(n) for name, state, n in found}
-
-    def ended_between(self, after_us: int, upto_us: int, workflows: Collection[str]) -> list[Ended]:
-        """List the jobs of these workflows that ended after one moment and not after another."""
-        job = self._rows.job
-        query = job.select(
-            job.workflow, job.state, job.created_us, job.started_us, job.ended_us
-        ).where(
-            job.workflow.in_(sorted(workflows)),
-            job.state.in_(_ENDED),
-            job.ended_us > after_us,
-            job.ended_us <= upto_us,
-        )
-        found = self._db.read(lambda: _tuples(query))
-        return [Ended(str(w), State(s), int(c), int(b), int(e)) for w, s, c, b, e in found]
-
-    def inputs_in_use(self, *, ended_within_s: float = 0.0) -> set[str]:
-        """Give the input references of every job that has not ended: these are never cleaned.
-
-        And of those that ended so few seconds ago.
+        Raises `job_unknown`, and `job_ended` when it has ended.
         """
-        job = self._rows.job
-        since_us = self._now() - round(ended_within_s * 1e6)
-        files = job.select(job.inputs, job.made)
-        is_open = files.where(job.state.in_(_OPEN))
-        ended = files.where(job.state.in_(_ENDED), job.ended_us > since_us)
-
-        def ask() -> set[str]:
-            found = _tuples(is_open)
-            if ended_within_s:
-                # By workflow, since that is how the index is ordered.
-                found += _tuples(ended.where(job.workflow.in_(self._workflows())))
-            return {ref for refs, made in found for ref in files_of(refs, made)}
-
-        return self._db.read(ask)
-
-    def workflows(self) -> list[str]:
-        """List every workflow that ever had a job here."""
-        return self._db.read(self._workflows)
-
-    def kept(self, folders: Iterable[tuple[str, int]]) -> set[tuple[str, int]]:
-        """Of `(job_id, fence)` pairs, give those that a result or a live claim owns."""
-        asked = set(folders)
-        if not asked:
-            return set()
-        job = self._rows.job
-        query = job.select(job.job_id, job.fence).where(
-            job.job_id.in_([job_id for job_id, _ in asked]),
-            job.state.in_((State.COMPLETED, State.PROCESSING)),
-        )
-        found = self._db.read(lambda: _tuples(query))
-        return {(str(job_id), int(fence)) for job_id, fence in found} & asked
+        job = self._db.tx(lambda: self._set_priority(job_id, priority))
+        self._turns.forget()
+        return job
 
     def take_chore(self, name: str, every_s: float) -> bool:
         """Tell whether this process is the one to do a chore now; it is then due in `every_s`."""
         return self._db.tx(lambda: self._take_chore(name, round(every_s * 1e6)))
-
-    def _workflows(self) -> list[str]:
-        return [
-            str(name)
-            for (name,) in _tuples(self._rows.job.select(self._rows.job.workflow).distinct())
-        ]
 
     # Inside a transaction ------------------------------------------------------------------
 
@@ -487,28 +331,14 @@ class Ledger:
         job.update(priority=priority).where(job.seq == row.seq).execute()
         return self._get(job_id, None)
 
-    def _due(self) -> Any:
-        job = self._rows.job
-        return job.select().where(job.state == State.PENDING, job.due_us <= self._now())
-
-    def _fresh(self, left_out: _LeftOut) -> Any:
-        """Select the jobs without a prompt that may be begun."""
-        job = self._rows.job
-        fresh = self._due().where(job.prompt_id == "")
-        if left_out.workflows:
-            fresh = fresh.where(job.workflow.not_in(sorted(left_out.workflows)))
-        if left_out.jobs:
-            fresh = fresh.where(job.job_id.not_in(sorted(left_out.jobs)))
-        return fresh
-
     def _claim(
         self,
         worker: str,
         lease_s: float,
-        left_out: _LeftOut,
+        left_out: LeftOut,
         servers: Collection[str] | None,
     ) -> Claim | None:
-        for row in self._candidates(left_out, servers):
+        for row in self._turns.candidates(left_out, servers):
             if _spent(row):
                 self._spend(row)
                 return self._claim(worker, lease_s, left_out, servers)
@@ -517,59 +347,10 @@ class Ledger:
                 return claim
         return None
 
-    def _candidates(self, left_out: _LeftOut, servers: Collection[str] | None) -> Iterator[JobRow]:
-        """Rows worth trying, best first; on MariaDB each is locked, and locked ones are skipped.
-
-        The orders are those of indexes: with another, MariaDB would walk the whole history.
-        """
-        job = self._rows.job
-        left = self._due().where(job.prompt_id > "").order_by(job.prompt_id).limit(1)
-        if servers is not None:
-            nobodys = job.due_us < self._now() - _ORPHAN_US
-            left = left.where(job.server.in_(sorted(servers)) | nobodys)
-        yield from self._db.for_update(left, skip_locked=True)
-        fresh = self._fresh(left_out)
-        urgent = fresh.where(job.priority > 0, job.person.not_in(self._full()))
-        first = urgent.order_by(job.priority.desc(), job.due_us, job.seq).limit(1)
-        yield from self._db.for_update(first, skip_locked=True)
-        for person in self._turns(fresh):
-            mine = fresh.where(job.person == person)
-            oldest = mine.order_by(job.due_us, job.seq).limit(1)
-            yield from self._db.for_update(oldest, skip_locked=True)
-
-    def _full(self) -> Any:
-        """Select the persons who have as many running as they may."""
-        job = self._rows.job
-        running = job.alias()
-        query = running.select(running.person).where(running.state == State.PROCESSING)
-        if not self._max_running:
-            return query.where(SQL("1 = 0"))
-        return query.group_by(running.person).having(fn.COUNT(SQL("1")) >= self._max_running)
-
-    def _turns(self, fresh: Any) -> list[str]:
-        """Persons with a job due, whose turn comes first."""
-        who, job = self._rows.person, self._rows.job
-        waits = fresh.select(job.person).distinct().alias("waits")
-        runs = (
-            job.select(job.person, fn.COUNT(SQL("1")).alias("jobs"))
-            .where(job.state == State.PROCESSING)
-            .group_by(job.person)
-            .alias("runs")
-        )
-        query = (
-            who.select(who.person)
-            .join(waits, on=(waits.c.person == who.person))
-            .join(runs, JOIN.LEFT_OUTER, on=(runs.c.person == who.person))
-            .where(fn.COALESCE(runs.c.jobs, 0) < (self._max_running or _NO_LIMIT))
-            .order_by(fn.COALESCE(runs.c.jobs, 0), who.last_served_us, who.created_us, who.person)
-            .limit(_TURNS_TRIED)
-        )
-        return [str(person) for (person,) in _tuples(query)]
-
     def _take(self, row: JobRow, worker: str, lease_s: float) -> Claim | None:
         job, now = self._rows.job, self._now()
         adopts = bool(row.prompt_id)
-        if not adopts and not self._may_run(str(row.person)):
+        if not adopts and not self._turns.may_run(str(row.person)):
             return None
         moved = job.update(
             state=_legal(State.PENDING, State.PROCESSING),
@@ -587,15 +368,6 @@ class Ledger:
             who.update(last_served_us=now).where(who.person == row.person).execute()
         taken = self._get(row.job_id, None)
         return Claim(job=taken, fence=taken.fence)
-
-    def _may_run(self, person: str) -> bool:
-        """Count with the person's row locked: of two workers at once not both may be the last."""
-        if not self._max_running:
-            return True
-        who, job = self._rows.person, self._rows.job
-        _tuples(self._db.for_update(who.select(who.person).where(who.person == person)))
-        runs = job.select().where(job.state == State.PROCESSING, job.person == person)
-        return int(runs.count()) < self._max_running
 
     def _sent(self, claim: Claim, server: str, prompt_id: str, client_id: str) -> bool:
         job = self._rows.job
@@ -779,64 +551,10 @@ class Ledger:
         moved = chore.update(due_us=now + every_us).where(chore.name == name, chore.due_us <= now)
         return int(moved.execute()) == 1
 
-    # The line ------------------------------------------------------------------------------
-
-    def _ahead_of(self, job_id: str) -> int:
-        job = self._rows.job
-        row = self._row(job_id, None)
-        if row.state != State.PENDING or row.prompt_id:
-            return 0
-        waits = job.select().where(job.state == State.PENDING)
-        sooner = (job.due_us < row.due_us) | ((job.due_us == row.due_us) & (job.seq < row.seq))
-        line = self._stand().line
-        if row.priority > 0:
-            level = (job.priority == row.priority) & sooner
-            before = (job.prompt_id > "") | (job.priority > row.priority) | level
-            return line.urgent_place(int(waits.where(before).count()))
-        mine = waits.where(job.person == row.person, job.prompt_id == "", job.priority <= 0, sooner)
-        return line.place(str(row.person), int(mine.count()))
-
-    def _stand(self) -> _Standing:
-        """How everybody stands, read again after half a second or a change of our own."""
-        now, held = self._now(), self._standing
-        if held is None or not 0 <= now - held.at_us < _STANDING_US:
-            held = self._standing = self._read_standing(now)
-        return held
-
-    def _read_standing(self, now: int) -> _Standing:
-        """Read who waits and who runs. Prompts without a worker and priorities go before turns."""
-        job, who = self._rows.job, self._rows.person
-        waits = job.select(job.person).where(job.state == State.PENDING)
-        left = waits.where(job.prompt_id > "").order_by(job.prompt_id)
-        first = waits.where(job.prompt_id == "", job.priority > 0)
-        first = first.order_by(job.priority.desc(), job.due_us, job.seq)
-        urgent = [str(p) for query in (left, first) for (p,) in _tuples(query)]
-        waiting = _tuples(waits.group_by(job.person).select_extend(fn.COUNT(SQL("1"))))
-        # Counted from an index alone, and the few urgent ones taken off.
-        counts = Counter({str(p): int(n) for p, n in waiting}) - Counter(urgent)
-        known = who.select(who.person, who.last_served_us, who.created_us)
-        found = _tuples(known.where(who.person.in_(sorted(counts)))) if counts else ()
-        runs = job.select(job.person).where(job.state == State.PROCESSING)
-        running = _tuples(runs.order_by(job.started_us == 0, job.started_us, job.seq))
-        line = Line(
-            [Turn(str(p), counts[str(p)], (int(served), int(came))) for p, served, came in found],
-            [str(p) for (p,) in running],
-            urgent=urgent,
-            at_most=self._max_running,
-        )
-        return _Standing(now, line)
-
-    def _forget_standing(self) -> None:
-        self._standing = None
-
     def _moved(self, work: Callable[[], bool]) -> bool:
         moved = self._db.tx(work)
-        self._forget_standing()
+        self._turns.forget()
         return moved
-
-
-def _tuples(query: Any) -> list[tuple[Any, ...]]:
-    return list(query.tuples())
 
 
 def _spent(row: JobRow) -> bool:

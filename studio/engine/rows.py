@@ -104,3 +104,8 @@ def job_of(row: JobRow, outputs: tuple[Output, ...] = ()) -> Job:
 
 def _givens(found: Sequence[Mapping[str, Any]] | None) -> tuple[Given, ...]:
     return tuple(Given(**{**one, "notes": tuple(one["notes"])}) for one in found or ())
+
+
+def tuples(query: Any) -> list[tuple[Any, ...]]:
+    """Ask a query, and give its rows as plain tuples."""
+    return list(query.tuples())

@@ -15,6 +15,7 @@ from contextlib import AbstractContextManager, closing, contextmanager
 from functools import partial
 from typing import Any, BinaryIO, Final
 
+from studio.engine.census import Census
 from studio.engine.comfy import refusals
 from studio.engine.comfy.client import ComfyClient, Listener, RunRecord
 from studio.engine.comfy.events import Failed, OutputFile
@@ -57,6 +58,7 @@ class Runner:
         self,
         *,
         ledger: Ledger,
+        census: Census,
         heart: Heart,
         places: Places,
         catalog: Catalog,
@@ -72,6 +74,7 @@ class Runner:
         new_id: Callable[[], str] = lambda: str(uuid.uuid4()),
     ) -> None:
         self._ledger = ledger
+        self._census = census
         self._heart = heart
         self._places = places
         self._catalog = catalog
@@ -315,7 +318,7 @@ class Runner:
         )
 
     def _progress(self, run: Run, part: Part, prompt: Prompt) -> Progress:
-        typical_s = self._ledger.typical_s(run.job.workflow)
+        typical_s = self._census.typical_s(run.job.workflow)
         return self._stages.progress(part, prompt, typical_s, self._clock())
 
     # Endings ------------------------------------------------------------------------------

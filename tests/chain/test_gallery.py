@@ -118,7 +118,7 @@ def test_a_deleted_job_comes_back_whole_until_it_is_purged(house: House) -> None
 
     desk.delete(job.person, [job.job_id])
     parts = house.studio
-    History(parts.database, parts.ledger).purge(-1, parts.store.remove)
+    History(parts.database, parts.ledger, parts.census).purge(-1, parts.store.remove)
     assert not path.exists()
     assert desk.restore(job.person, [job.job_id]) == ()
 

@@ -278,7 +278,7 @@ def test_the_same_text_again_is_the_persons_own_fields_and_another_persons_own_s
     assert job.values["audio"] == given["audio"] != job.made[0].ref
     mine, theirs = (house.studio.media.path(who.person, who.made[0].ref) for who in (job, other))
     assert mine.parent != theirs.parent
-    keep = house.studio.ledger.inputs_in_use(ended_within_s=3600)
+    keep = house.studio.census.inputs_in_use(ended_within_s=3600)
     assert {job.made[0].ref, other.made[0].ref} <= keep
 
 

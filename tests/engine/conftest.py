@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from studio.engine.census import Census
 from studio.engine.database import Database, migrate, open_database
 from studio.engine.jobs import NewJob, Output
 from studio.engine.ledger import Ledger
@@ -90,6 +91,11 @@ def clock() -> Clock:
 @pytest.fixture
 def ledger(database: Database, clock: Clock) -> Ledger:
     return Ledger(database, now=clock, max_pending=50)
+
+
+@pytest.fixture
+def census(database: Database, clock: Clock) -> Census:
+    return Census(database, now=clock)
 
 
 MakeJob = Callable[..., NewJob]

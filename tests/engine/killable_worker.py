@@ -13,6 +13,7 @@ import threading
 import time
 from pathlib import Path
 
+from studio.engine.census import Census
 from studio.engine.database import migrate, open_database
 from studio.engine.jobs import Claim, Output
 from studio.engine.ledger import Ledger
@@ -60,7 +61,7 @@ def main() -> None:
     bell = Doorbell(
         folder.parent / "queue.db",
         pump,
-        waiting=ledger.waiting,
+        waiting=Census(database).waiting,
         free_slots=lambda: WORKERS,
         reap=ledger.reap,
         take_chore=ledger.take_chore,

@@ -9,6 +9,7 @@ import pytest
 from playhouse.migrations import Runner
 
 from studio.engine import database as module
+from studio.engine.census import Census
 from studio.engine.database import Database, migrate, open_database
 from studio.engine.history import Filters, History
 from studio.engine.ledger import Ledger
@@ -44,7 +45,7 @@ def old(database_url: str) -> Iterator[Database]:
 def test_jobs_of_the_first_schema_are_in_the_gallery_and_found(old: Database) -> None:
     assert "0003_gallery" in migrate(old)
 
-    history = History(old, Ledger(old))
+    history = History(old, Ledger(old), Census(old))
     jobs, key = history.page("anna", Filters(), limit=5)
     assert [job.job_id for job in jobs] == [f"job-{n}" for n in (1202, 1201, 1200, 1199, 1198)]
     assert key is not None

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from studio.engine.census import Census
 from studio.engine.database import Database
 from studio.engine.disk import DiskFloor
 from studio.engine.health import Histogram, Pulse, lag_histogram
@@ -27,10 +28,10 @@ def looked() -> list[float]:
 
 
 @pytest.fixture
-def pulse(ledger: Ledger, database: Database, tmp_path: Path, looked: list[float]) -> Pulse:
+def pulse(census: Census, database: Database, tmp_path: Path, looked: list[float]) -> Pulse:
     roster = Roster(database, "w-1", places=2, running=lambda: 0, servers=lambda: ())
     return Pulse(
-        ledger,
+        census,
         Servers(roster, Verdicts(catalogs.load(tmp_path)), None, me="w-1"),
         DiskFloor((tmp_path,), 0),
         workflows=("text_to_image",),

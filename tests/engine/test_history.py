@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+from studio.engine.census import Census
 from studio.engine.database import Database
 from studio.engine.history import Filters, History
 from studio.engine.jobs import Failure, Given, Job, NewJob, State
@@ -18,7 +19,7 @@ Make = Callable[..., Job]
 
 @pytest.fixture
 def history(database: Database, ledger: Ledger, clock: Clock) -> History:
-    return History(database, ledger, now=clock)
+    return History(database, ledger, Census(database), now=clock)
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import peewee
 import pytest
 
+from studio.engine.census import Census
 from studio.engine.database import Database
 from studio.engine.jobs import Claim, Failure, Job, NewJob, Output, State
 from studio.engine.ledger import MAX_ADOPTIONS, MAX_ATTEMPTS, Ledger
@@ -85,14 +86,14 @@ class TestCreate:
         )
 
     def test_the_same_id_again_gives_the_job_that_is_there(
-        self, ledger: Ledger, new_job: Callable[..., NewJob]
+        self, ledger: Ledger, census: Census, new_job: Callable[..., NewJob]
     ) -> None:
         order = new_job()
 
         first, again = ledger.create(order), ledger.create(order)
 
         assert first == again
-        assert ledger.waiting() == 1
+        assert census.waiting() == 1
 
     def test_a_lost_answer_to_the_commit_makes_no_second_job(
         self, forgetful: Forgetful, new_job: Callable[..., NewJob]
@@ -102,7 +103,7 @@ class TestCreate:
 
         made = ledger.create(new_job())
 
-        assert ledger.waiting() == 1
+        assert Census(forgetful).waiting() == 1
         assert ledger.get(made.job_id).state is State.PENDING
 
     def test_an_id_of_another_person_is_unknown(
@@ -282,12 +283,12 @@ class TestClaim:
     def test_many_workers_claim_each_job_once(
         self, database: Database, new_job: Callable[..., NewJob]
     ) -> None:
-        ledger = Ledger(database)
+        ledger, census = Ledger(database), Census(database)
         made = {ledger.create(new_job(f"p{n % 5}")).job_id for n in range(40)}
 
         def work(worker: int) -> list[str]:
             mine = []
-            while ledger.waiting():
+            while census.waiting():
                 claim = ledger.claim(f"w{worker}")
                 if claim is not None:
                     mine.append(claim.job.job_id)
@@ -594,14 +595,14 @@ class TestGiveBack:
         assert (again.job.prompt_id, again.job.server, again.job.attempt) == ("", "", 2)
 
     def test_a_job_given_back_for_later_is_not_due_before(
-        self, ledger: Ledger, new_job: Callable[..., NewJob], clock: Any
+        self, ledger: Ledger, census: Census, new_job: Callable[..., NewJob], clock: Any
     ) -> None:
         ledger.create(new_job())
         ledger.give_back(claimed(ledger), keep_prompt=False, count=False, wait_s=5)
 
-        assert (ledger.waiting(), ledger.claim("w")) == (0, None)
+        assert (census.waiting(), ledger.claim("w")) == (0, None)
         clock.pass_s(6)
-        assert ledger.waiting() == 1
+        assert census.waiting() == 1
         assert ledger.claim("w") is not None
 
     def test_an_unwanted_job_with_nothing_on_a_server_is_cancelled_instead(
@@ -675,13 +676,13 @@ class TestEnds:
         assert ledger.get(job.job_id).failure == failure
 
     def test_an_ended_job_is_never_claimed_again(
-        self, ledger: Ledger, new_job: Callable[..., NewJob], clock: Any
+        self, ledger: Ledger, census: Census, new_job: Callable[..., NewJob], clock: Any
     ) -> None:
         ledger.create(new_job())
         ledger.fail(claimed(ledger), Failure("internal"))
         clock.pass_s(3600)
 
-        assert (ledger.reap(), ledger.waiting(), ledger.claim("w")) == (0, 0, None)
+        assert (ledger.reap(), census.waiting(), ledger.claim("w")) == (0, 0, None)
 
 
 class TestCancel:
@@ -731,55 +732,6 @@ class TestCancel:
 
 
 class TestHouse:
-    def test_typical_seconds_are_the_median_of_completed_runs(
-        self,
-        ledger: Ledger,
-        new_job: Callable[..., NewJob],
-        clock: Any,
-        make_output: Callable[[int], Output],
-    ) -> None:
-        assert ledger.typical_s("text_to_image") is None
-        for seconds in (2, 90, 4):
-            ledger.create(new_job())
-            claim = on_server(ledger)
-            clock.pass_s(seconds)
-            ledger.complete(claim, [make_output(0)])
-        ledger.create(new_job())
-        ledger.fail(on_server(ledger), Failure("internal"))
-
-        assert ledger.typical_s("text_to_image") == pytest.approx(4, abs=0.01)
-        assert ledger.typical_s("another") is None
-
-    def test_inputs_are_in_use_until_their_job_ended(
-        self, ledger: Ledger, new_job: Callable[..., NewJob]
-    ) -> None:
-        ledger.create(new_job(inputs=("a.png", "b.png")))
-        ledger.create(new_job(inputs=("b.png", "c.png")))
-
-        ledger.fail(claimed(ledger), Failure("internal"))
-
-        assert ledger.inputs_in_use() == {"b.png", "c.png"}
-
-    def test_kept_folders_are_those_of_results_and_of_live_claims(
-        self,
-        ledger: Ledger,
-        new_job: Callable[..., NewJob],
-        clock: Any,
-        make_output: Callable[[int], Output],
-    ) -> None:
-        done = ledger.create(new_job())
-        claimed(ledger)
-        clock.pass_s(31)
-        ledger.reap()
-        ledger.complete(claimed(ledger), [make_output(0)])
-        live = ledger.create(new_job())
-        claimed(ledger)
-
-        asked = [(done.job_id, 1), (done.job_id, 2), (live.job_id, 1), ("none", 1)]
-
-        assert ledger.kept(asked) == {(done.job_id, 2), (live.job_id, 1)}
-        assert ledger.kept([]) == set()
-
     def test_a_chore_is_done_by_one_of_many_and_again_when_due(
         self, database: Database, clock: Any
     ) -> None:

@@ -6,6 +6,7 @@ import pytest
 from playhouse.migrations import Runner
 
 from studio.engine import database as module
+from studio.engine.census import Census
 from studio.engine.database import Database, migrate, open_database
 from studio.engine.history import History
 from studio.engine.jobs import Claim, Given, State
@@ -76,17 +77,17 @@ def test_the_main_run_is_no_new_attempt_and_the_time_of_both_counts(
 
 
 def test_its_file_is_kept_as_long_as_the_files_that_were_given(
-    ledger: Ledger, database: Database, claim: Claim, clock: Clock
+    ledger: Ledger, census: Census, database: Database, claim: Claim, clock: Clock
 ) -> None:
-    history = History(database, ledger, now=clock)
+    history = History(database, ledger, census, now=clock)
     ledger.made(claim, [SPEECH])
-    assert ledger.inputs_in_use() == history.inputs() == {"aa.wav", "0f.flac"}
+    assert census.inputs_in_use() == history.inputs() == {"aa.wav", "0f.flac"}
 
     ledger.complete(claim, [picture()])
     clock.pass_s(100)
 
-    assert ledger.inputs_in_use() == ledger.inputs_in_use(ended_within_s=50) == set()
-    assert ledger.inputs_in_use(ended_within_s=200) == {"aa.wav", "0f.flac"}
+    assert census.inputs_in_use() == census.inputs_in_use(ended_within_s=50) == set()
+    assert census.inputs_in_use(ended_within_s=200) == {"aa.wav", "0f.flac"}
     history.delete("anna", [claim.job.job_id])
     clock.pass_s(100)
     history.purge(50, lambda _job: None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from studio.engine.census import Census
 from studio.engine.jobs import NewJob
 from studio.engine.ledger import Ledger
 
@@ -12,7 +13,7 @@ Make = Callable[..., NewJob]
 
 
 def test_skipped_workflows_are_left_and_everybody_elses_turn_comes(
-    ledger: Ledger, new_job: Make
+    ledger: Ledger, census: Census, new_job: Make
 ) -> None:
     for _ in range(5):
         ledger.create(replace(new_job("anna"), workflow="heavy"))
@@ -23,7 +24,7 @@ def test_skipped_workflows_are_left_and_everybody_elses_turn_comes(
     assert claim is not None
     assert claim.job.job_id == light.job_id
     assert ledger.claim("w", skip={"heavy"}) is None
-    assert ledger.waiting() == 5
+    assert census.waiting() == 5
 
 
 def test_an_own_later_job_passes_a_skipped_one(ledger: Ledger, new_job: Make) -> None:
@@ -33,16 +34,3 @@ def test_an_own_later_job_passes_a_skipped_one(ledger: Ledger, new_job: Make) ->
     taken = [ledger.claim("w", skip=skip) for skip in ({"heavy"}, ())]
 
     assert [c.job.job_id for c in taken if c] == [second.job_id, first.job_id]
-
-
-def test_processing_jobs_of_everybody_are_listed_for_the_host(
-    ledger: Ledger, new_job: Make
-) -> None:
-    jobs = [ledger.create(new_job(person)) for person in ("anna", "ben", "cleo")]
-    ledger.claim("w")
-    ledger.claim("w")
-
-    listed = ledger.processing(10)
-
-    assert {job.job_id for job in listed} <= {job.job_id for job in jobs}
-    assert (len(listed), len(ledger.processing(1))) == (2, 1)

@@ -11,6 +11,7 @@ from PIL import Image
 from playhouse.migrations import Runner
 
 from studio.engine import database as module
+from studio.engine.census import Census
 from studio.engine.database import Database, migrate, open_database
 from studio.engine.disk import FolderSizes
 from studio.engine.history import History
@@ -36,7 +37,7 @@ def quota(database: Database, media: Media) -> Quota:
 
 @pytest.fixture
 def history(database: Database, ledger: Ledger, clock: Clock) -> History:
-    return History(database, ledger, now=clock)
+    return History(database, ledger, Census(database), now=clock)
 
 
 Make = Callable[..., Job]

@@ -13,6 +13,7 @@ from itsdangerous import URLSafeSerializer
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from studio.engine.census import Census
 from studio.engine.darkroom import Darkroom
 from studio.engine.database import Database
 from studio.engine.history import History
@@ -41,7 +42,7 @@ def shares(database: Database, ledger: Ledger, store: Store, clock: Clock) -> Sh
 
 @pytest.fixture
 def history(database: Database, ledger: Ledger, clock: Clock) -> History:
-    return History(database, ledger, now=clock)
+    return History(database, ledger, Census(database), now=clock)
 
 
 Made = Callable[..., Job]

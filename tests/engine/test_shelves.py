@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 
+from studio.engine.census import Census
 from studio.engine.database import Database
 from studio.engine.history import Filters, History
 from studio.engine.jobs import NewJob, State
@@ -53,7 +54,7 @@ def ledger(database: Database, clock: Clock) -> Ledger:
 
 @pytest.fixture
 def history(database: Database, ledger: Ledger, shelves: Shelves, clock: Clock) -> History:
-    return History(database, ledger, now=clock, shelves=shelves)
+    return History(database, ledger, Census(database), now=clock, shelves=shelves)
 
 
 @pytest.fixture
@@ -276,7 +277,7 @@ def test_a_shelf_changed_while_a_page_is_read_repeats_and_loses_none(
     database: Database, ledger: Ledger, clock: Clock
 ) -> None:
     shelves = Disturbed(database, now=clock, jobs_a_shelf=8, together=4)
-    history = History(database, ledger, now=clock, shelves=shelves)
+    history = History(database, ledger, Census(database), now=clock, shelves=shelves)
     for number in range(32):
         ledger.create(NewJob(f"job-{number}", "anna", "t", "t", {}, words="cat"))
         if number in (7, 15, 23):

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from studio.build import build
+from studio.engine.census import Census
 from studio.engine.database import Database
 from studio.engine.history import History
 from studio.engine.jobs import Job, NewJob, State
@@ -42,8 +43,8 @@ def given(tmp_path: Path, media: Media) -> Callable[[str, str], str]:
     return give
 
 
-def sweep(media: Media, ledger: Ledger, clock: Clock) -> int:
-    keep = ledger.inputs_in_use(ended_within_s=DAY_S)
+def sweep(media: Media, census: Census, clock: Clock) -> int:
+    keep = census.inputs_in_use(ended_within_s=DAY_S)
     return media.sweep(keep, DAY_S, clock.us / 1e6)
 
 
@@ -63,6 +64,7 @@ def there(media: Media, person: str, ref: str) -> bool:
 def test_an_input_stays_for_a_day_after_its_last_job_however_old_it_is(
     media: Media,
     ledger: Ledger,
+    census: Census,
     clock: Clock,
     new_job: MakeJob,
     given: Callable[[str, str], str],
@@ -71,13 +73,13 @@ def test_an_input_stays_for_a_day_after_its_last_job_however_old_it_is(
     taken_at(media, "anna", ref, clock)
     job = ledger.create(new_job("anna", inputs=(ref,)))
     clock.pass_s(10 * DAY_S)  # it waited for ten days
-    assert sweep(media, ledger, clock) == 0
+    assert sweep(media, census, clock) == 0
 
     ledger.ask_cancel(job.job_id, person=None)
     clock.pass_s(DAY_S - 60)
-    assert sweep(media, ledger, clock) == 0
+    assert sweep(media, census, clock) == 0
     clock.pass_s(120)
-    assert sweep(media, ledger, clock) == 1
+    assert sweep(media, census, clock) == 1
 
     assert not there(media, "anna", ref)
 
@@ -85,6 +87,7 @@ def test_an_input_stays_for_a_day_after_its_last_job_however_old_it_is(
 def test_an_input_that_two_jobs_need_goes_after_the_second(
     media: Media,
     ledger: Ledger,
+    census: Census,
     clock: Clock,
     new_job: MakeJob,
     given: Callable[[str, str], str],
@@ -96,20 +99,20 @@ def test_an_input_that_two_jobs_need_goes_after_the_second(
 
     clock.pass_s(5 * DAY_S)
 
-    assert sweep(media, ledger, clock) == 0
+    assert sweep(media, census, clock) == 0
     assert there(media, "anna", ref)
 
 
 def test_an_input_of_no_job_goes_after_a_day(
-    media: Media, ledger: Ledger, clock: Clock, given: Callable[[str, str], str]
+    media: Media, census: Census, clock: Clock, given: Callable[[str, str], str]
 ) -> None:
     ref = given("anna", "red")
     taken_at(media, "anna", ref, clock)
 
     clock.pass_s(DAY_S - 1)
-    assert sweep(media, ledger, clock) == 0
+    assert sweep(media, census, clock) == 0
     clock.pass_s(2)
-    assert sweep(media, ledger, clock) == 1
+    assert sweep(media, census, clock) == 1
 
 
 class Kept:
@@ -134,7 +137,7 @@ def test_old_results_go_with_their_rows_and_favourites_stay(
     database: Database, ledger: Ledger, clock: Clock, new_job: MakeJob, tmp_path: Path
 ) -> None:
     store = Store(tmp_path / "outputs")
-    history = History(database, ledger, now=clock)
+    history = History(database, ledger, Census(database), now=clock)
     keep = Kept(ledger, store, new_job)
     old, loved = keep(), keep()
     history.favourite("anna", loved.job_id, True)

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from studio.engine.census import Census
 from studio.engine.database import Database, migrate, open_database
 from studio.engine.history import History
 from studio.engine.jobs import Failure, Hook, Job, NewJob
@@ -205,7 +206,7 @@ def test_a_deleted_job_is_told_when_it_is_back_and_forgotten_when_purged(
     kept, gone = order(), order()
     complete(ledger)
     complete(ledger)
-    history = History(database, ledger, now=clock)
+    history = History(database, ledger, Census(database), now=clock)
     history.delete("anna", [kept.job_id, gone.job_id])
 
     assert sender.send_due() == 0

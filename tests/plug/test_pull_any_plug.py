@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from studio.engine.census import Census
 from studio.engine.database import open_database
 from studio.engine.jobs import Job, State
 from studio.engine.ledger import Ledger
@@ -310,7 +311,7 @@ def check_rows_and_files(house: House, pulled: list[tuple[str, float]]) -> None:
     for part in house.parts:
         part.stop()
     store.sweep_drafts(0, now_s=time.time() + 60)  # a killed worker's halves: a day old, they go
-    store.sweep_unknown(ledger.kept, 0, now_s=time.time() + 60)
+    store.sweep_unknown(Census(database).kept, 0, now_s=time.time() + 60)
     states = Counter(job.state for job in jobs)
     report(house, jobs, states, pulled)
     database.close()
