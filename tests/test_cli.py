@@ -22,6 +22,7 @@ from typer.testing import CliRunner, Result
 from studio import __version__
 from studio.cli import app
 from studio.engine.jobs import State
+from studio.engine.oversight import HOST
 from studio.practice import PracticeServer
 from studio.settings import PROJECT
 from tests.chain.house import opened, wait_until
@@ -292,6 +293,7 @@ def test_a_host_lists_jobs_lets_one_go_first_and_stops_one_beside_the_running_st
         listed, chinese = run("jobs", "list"), run("jobs", "list", "--lang", "zh-TW")
         stopped = run("jobs", "cancel", running.job_id)
         unknown = run("jobs", "cancel", "nowhere")
+        deeds = [(one.admin, one.act, one.about) for one in house.studio.people.deeds()]
         house.follow(running, until=lambda n: n.state.ended or n.phase == "phase.cancelling")
         on.faults.release()
         ends = [house.ended(job) for job in (running, first, second)]
@@ -303,6 +305,7 @@ def test_a_host_lists_jobs_lets_one_go_first_and_stops_one_beside_the_running_st
     assert unknown.exit_code == 1
     assert [job.state for job in ends] == [State.CANCELLED, State.COMPLETED, State.COMPLETED]
     assert ends[2].started_us < ends[1].started_us
+    assert deeds == [(HOST, "cancel", running.job_id), (HOST, "priority", second.job_id)]
 
 
 # --- models ---

@@ -51,7 +51,8 @@ class _Sqlite(PooledSqliteDatabase):  # type: ignore[misc]  # playhouse has no t
             path,
             max_connections=32,
             timeout=10,
-            pragmas=[("busy_timeout", 10_000), ("synchronous", 2)],
+            # Erased, not unlinked only: some builds would leave deleted words in the file.
+            pragmas=[("busy_timeout", 10_000), ("synchronous", 2), ("secure_delete", 1)],
             autoconnect=False,
             # A connection serves one thread at a time, but not always the one that opened it.
             check_same_thread=False,
