@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from studio.engine.census import Census
 from studio.engine.database import Database, migrate, open_database
 from studio.engine.history import Filters, History
 from studio.engine.jobs import NewJob, State
@@ -27,7 +28,7 @@ def acts(tmp_path: Path) -> tuple[Database, Acts]:
     database = open_database(f"sqlite:///{tmp_path / 'studio.db'}")
     migrate(database)
     ledger = Ledger(database)
-    history = History(database, ledger)
+    history = History(database, ledger, Census(database))
     for job_id in [*_IDS, "waits"]:
         ledger.create(NewJob(job_id, "anna", "upscale", "upscale", {}, "7", words="貓 cat"))
     for _ in _IDS:
