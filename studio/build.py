@@ -250,7 +250,7 @@ def build(settings: Settings, *, pace: Pace | None = None, lease: Lease | None =
         doorbell=doorbell,
         pulse=Pulse(counting, servers, floor, workflows=catalog.workflows.keys(), lags=lags),
         floor=floor,
-        quota=Quota(hurried, media, settings.quota_mb * MB),
+        quota=Quota(hurried, counting, media, settings.quota_mb * MB),
         lags=lags,
         prompt_max_chars=settings.prompt_max_chars,
         outside=outside if settings.studio_fetch_urls else None,

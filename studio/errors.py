@@ -106,6 +106,7 @@ CODES: Final[dict[str, int]] = {
     "share_unsupported": 422,
     "share_refused": 500,
     "quota_full": 409,
+    "quota_promised": 409,
     "disk_full": 503,
     "database_away": 503,
     "settings_invalid": 500,

@@ -18,6 +18,7 @@ from studio.engine.jobs import ENDED, OPEN, Job, State
 from studio.engine.rows import files_of, job_of, tuples
 
 _TYPICAL_OF: Final = 20
+"""How many of a workflow's last completed jobs tell what the next will be like."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +115,25 @@ class Census:
         taken_us = self._db.read(lambda: [int(us) for (us,) in tuples(query)])
         return median(taken_us) / 1e6 if taken_us else None
 
+    def bytes_to_come(self, person: str) -> tuple[int, int]:
+        """Count a person's open jobs, and guess how much they will keep, in bytes.
+
+        Each as much as the last completed ones of its workflow; before the first, nothing.
+        """
+        job = self._rows.job
+        query = (
+            job.select(job.workflow, fn.COUNT(SQL("1")))
+            .where(job.state.in_(OPEN), job.person == person)
+            .group_by(job.workflow)
+        )
+
+        def ask() -> tuple[int, int]:
+            jobs = [(str(name), int(n)) for name, n in tuples(query)]
+            likely = sum(n * self._typical_bytes(name) for name, n in jobs)
+            return sum(n for _, n in jobs), likely
+
+        return self._db.read(ask)
+
     def inputs_in_use(self, *, ended_within_s: float = 0.0) -> set[str]:
         """Give the input references of every job that has not ended: these are never cleaned.
 
@@ -150,6 +170,17 @@ class Census:
         )
         found = self._db.read(lambda: tuples(query))
         return {(str(job_id), int(fence)) for job_id, fence in found} & asked
+
+    def _typical_bytes(self, workflow: str) -> int:
+        job, out = self._rows.job, self._rows.output
+        last = job.select(job.job_id).where(job.workflow == workflow, job.state == State.COMPLETED)
+        ids = [
+            job_id for (job_id,) in tuples(last.order_by(job.ended_us.desc()).limit(_TYPICAL_OF))
+        ]
+        if not ids:
+            return 0
+        kept = out.select(fn.SUM(out.size_bytes)).where(out.job_id.in_(ids)).scalar()
+        return int(kept or 0) // len(ids)
 
     def _workflows(self) -> list[str]:
         job = self._rows.job

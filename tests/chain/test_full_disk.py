@@ -11,7 +11,7 @@ import pytest
 from studio.engine.jobs import State
 from studio.errors import StudioError
 from studio.practice import PracticeServer
-from tests.chain.house import ANN, opened
+from tests.chain.house import ANN, BEN, opened
 
 MB = 1_000_000
 
@@ -72,3 +72,25 @@ def test_a_disk_that_fills_in_mid_job_fails_it_by_name_and_leaves_no_half_file(
         assert ended.failure is not None
         assert ended.failure.code == "disk_full"
         assert [path.name for path in small_disk.rglob("*") if path.is_file()] == ["ballast"]
+
+
+def test_a_queue_stops_where_what_it_will_make_fills_its_persons_share(
+    practice: PracticeServer, tmp_path: Path
+) -> None:
+    with opened(tmp_path, comfy_urls=(practice.url,), quota_mb=1) as house:
+        size = house.ended(house.order(ANN)).outputs[0].size_bytes
+        who = house.studio.database.tables.person
+        kept = MB - size - size // 2
+        house.studio.database.tx(who.insert(person=BEN, created_us=1, kept_bytes=kept).execute)
+        practice.faults.hold("sampler")
+        taken = [house.order(BEN, seed=seed) for seed in ("1", "2")]
+
+        with pytest.raises(StudioError) as refused:
+            house.order(BEN, seed="3")
+        practice.faults.release()
+        ends = [house.ended(job) for job in taken]
+        with pytest.raises(StudioError) as full:
+            house.order(BEN, seed="3")
+
+    assert (refused.value.code, full.value.code) == ("quota_promised", "quota_full")
+    assert [len(job.outputs) for job in ends] == [1, 1]

@@ -32,7 +32,7 @@ def media(tmp_path: Path) -> Media:
 
 @pytest.fixture
 def quota(database: Database, media: Media) -> Quota:
-    return Quota(database, media, 1000)
+    return Quota(database, Census(database), media, 1000)
 
 
 @pytest.fixture
@@ -120,7 +120,7 @@ def test_who_is_full_is_told_how_much_and_of_what(quota: Quota, make: Make) -> N
     make(600, 400)
 
     with pytest.raises(StudioError) as refused:
-        Quota(quota._db, quota._media, 1000).check("anna")
+        Quota(quota._db, quota._census, quota._media, 1000).check("anna")
 
     assert refused.value.code == "quota_full"
     assert refused.value.params["results"] == "0.0 MB"
@@ -131,7 +131,7 @@ def test_who_is_full_is_told_how_much_and_of_what(quota: Quota, make: Make) -> N
 def test_without_a_limit_nobody_is_full(database: Database, media: Media, make: Make) -> None:
     make(10**15)
 
-    unlimited = Quota(database, media, 0)
+    unlimited = Quota(database, Census(database), media, 0)
 
     unlimited.check("anna", 10**15)
     assert unlimited.used("anna").full is False
@@ -142,7 +142,7 @@ def test_uploads_count_as_they_lie_on_the_disk(
 ) -> None:
     Image.new("RGB", (64, 64), "navy").save(tmp_path / "a.png")
     Image.new("RGB", (64, 64), "teal").save(tmp_path / "b.png")
-    quota = Quota(database, media, 10**6)
+    quota = Quota(database, Census(database), media, 10**6)
 
     first = media.take("anna", tmp_path / "a.png", "a.png")
     media.take("anna", tmp_path / "a.png", "the same.png")
@@ -165,13 +165,62 @@ def test_a_full_person_orders_again_as_soon_as_there_is_room(
     database: Database, media: Media, make: Make, history: History, clock: Clock
 ) -> None:
     job = make(2000)
-    quota = Quota(database, media, 1000)
+    quota = Quota(database, Census(database), media, 1000)
     with pytest.raises(StudioError):
         quota.check("anna")
     history.delete("anna", [job.job_id])
     clock.pass_s(2 * DAY_S)
 
     history.purge(DAY_S, nothing)
+
+    quota.check("anna")
+
+
+def test_a_long_queue_does_not_pass_the_limit(
+    quota: Quota, make: Make, ledger: Ledger, new_job: MakeJob
+) -> None:
+    make(50, 30)
+    make(80)
+    accepted: list[Job] = []
+
+    def order() -> None:
+        quota.check("anna")
+        accepted.append(ledger.create(new_job()))
+
+    def order_many() -> None:
+        for _ in range(40):
+            order()
+
+    with pytest.raises(StudioError) as refused:
+        order_many()
+
+    assert refused.value.code == "quota_promised"
+    assert (len(accepted), refused.value.params["jobs"]) == (11, "11")
+    quota.check("ben")
+    for job in accepted[:2]:
+        ledger.ask_cancel(job.job_id, person="anna")
+    order()
+
+
+def test_what_was_made_beyond_the_limit_is_kept_and_then_nothing_is_ordered(
+    quota: Quota, make: Make, ledger: Ledger, new_job: MakeJob
+) -> None:
+    quota.check("anna")
+
+    made = make(4000)
+
+    assert (len(made.outputs), results(quota)) == (1, 4000)
+    with pytest.raises(StudioError) as refused:
+        Quota(quota._db, quota._census, quota._media, 1000).check("anna")
+    assert refused.value.code == "quota_full"
+
+
+def test_jobs_of_a_workflow_that_nobody_has_seen_end_promise_nothing(
+    quota: Quota, make: Make, ledger: Ledger, new_job: MakeJob
+) -> None:
+    make(980)
+    for _ in range(3):
+        ledger.create(new_job(workflow="never_ended"))
 
     quota.check("anna")
 
@@ -246,6 +295,6 @@ def test_what_was_kept_before_is_added_up(database_url: str, tmp_path: Path, med
 
     migrate(opened)
 
-    quota = Quota(opened, media, 1000)
+    quota = Quota(opened, Census(opened), media, 1000)
     assert [results(quota, person) for person in ("anna", "ben", "cleo")] == [150, 22, 0]
     opened.close()
