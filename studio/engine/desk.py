@@ -321,6 +321,10 @@ class Desk:
         """Give the key that signs what this person's webhooks are sent."""
         return self._webhooks.secret_of(person)
 
+    def renew_webhook_secret(self, person: str) -> str:
+        """Give a new such key; the one before signs nothing any more."""
+        return self._webhooks.renew_secret(person)
+
     def running(self, person: str, tab: str | None = None) -> Sequence[Job]:
         """List this person's pending and processing jobs, oldest first."""
         return self._ledger.running(person, tab)

@@ -36,6 +36,7 @@ class PersonRow(pw.Model):
     such rows keeps it true.
 
     Jobs created until `shelved_us` stand on shelves; `reshelved` counts how often one was changed.
+    `hook_keys` counts how often the key of the person's webhooks was made anew.
     """
 
     person = pw.CharField(max_length=64, primary_key=True)
@@ -44,6 +45,7 @@ class PersonRow(pw.Model):
     kept_bytes = pw.BigIntegerField(default=0)
     shelved_us = pw.BigIntegerField(default=0)
     reshelved = pw.BigIntegerField(default=0)
+    hook_keys = pw.IntegerField(default=0)
 
 
 class JobRow(pw.Model):

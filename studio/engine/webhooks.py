@@ -104,6 +104,7 @@ class Webhooks:
     def __init__(self, database: Database, outside: Outside | None, secret: str) -> None:
         self._db = database
         self._rows = database.tables.webhook
+        self._who = database.tables.person
         self._outside = outside
         self._secret = secret.encode()
 
@@ -118,9 +119,27 @@ class Webhooks:
             raise
 
     def secret_of(self, person: str) -> str:
-        """Give the key that a person's webhooks are signed with; the same until ours changes."""
-        key = hmac.new(self._secret, f"studio.webhook:{person}".encode(), hashlib.sha256)
+        """Give the key that a person's webhooks are signed with; the same until it is renewed.
+
+        Or until the studio's own secret changes.
+        """
+        query = self._who.select(self._who.hook_keys).where(self._who.person == person)
+        renewed = int(self._db.read(query.scalar) or 0)
+        what = f"studio.webhook:{person}:{renewed}" if renewed else f"studio.webhook:{person}"
+        key = hmac.new(self._secret, what.encode(), hashlib.sha256)
         return "whsec_" + base64.urlsafe_b64encode(key.digest()).decode().rstrip("=")
+
+    def renew_secret(self, person: str) -> str:
+        """Make a new key and give it: from now on nothing is signed with the one before."""
+        who = self._who
+        new = {"person": person, "created_us": self._db.now_us()}
+
+        def write() -> None:
+            who.insert(**new).on_conflict_ignore().execute()
+            who.update(hook_keys=who.hook_keys + 1).where(who.person == person).execute()
+
+        self._db.tx(write)
+        return self.secret_of(person)
 
     def of(self, job_ids: Collection[str]) -> dict[str, Delivery]:
         """Tell of those of these jobs that have a webhook. Whose they are is not asked here."""

@@ -452,7 +452,9 @@ def _tokens(page: _Page) -> str:
     hook = (
         f'<div class="hook"><h3>{page.say("hook")}</h3><p>{page.say("hook_intro")}</p>'
         f'<button type="button" class="plain" data-act="hook">{page.say("hook_show")}</button>'
-        f"{_to_copy(page, 'hook', page.say('hook_keep'))}</div>"
+        f"{_to_copy(page, 'hook', page.say('hook_keep'))}"
+        f'<button type="button" class="plain" data-act="renew" hidden>{page.say("hook_renew")}'
+        f'</button><p role="status" data-renewed="{page.say("hook_renewed")}"></p></div>'
     )
     form = _form("token", fields, page.say("token_make"), strong=False)
     return (

@@ -199,6 +199,10 @@ class Rest:
         """Give the key that signs what your webhooks are sent."""
         return WebhookSecret(secret=self._desk.webhook_secret(caller.person))
 
+    def renew_webhook_secret(self, caller: Caller) -> WebhookSecret:
+        """Make a new key that signs what your webhooks are sent, in place of the one before."""
+        return WebhookSecret(secret=self._desk.renew_webhook_secret(caller.person))
+
     def _view(self, caller: Caller, job: Job, news: News | None = None) -> JobView:
         return _shown(caller, job, news, self._webhook(job))
 
@@ -529,6 +533,7 @@ def router(rest: Rest, catalog: Catalog, prompt_max_chars: int) -> APIRouter:
     add("POST", "/jobs/{job_id}/restore", rest.restore, 200, refusals(409, *known))
     add("POST", "/upload", rest.upload, 201, refusals(400, 413, 429, *known), form)
     add("POST", "/webhooks/secret", rest.webhook_secret, 200, refusals(*known))
+    add("POST", "/webhooks/secret/renew", rest.renew_webhook_secret, 200, refusals(*known))
     add("GET", "/workflows", rest.workflows, 200, refusals(*known))
     add("GET", "/models", rest.models, 200, refusals(*known))
     return made

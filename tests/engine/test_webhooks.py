@@ -509,6 +509,18 @@ def test_a_key_is_a_persons_own_and_stays(webhooks: Webhooks, database: Database
     assert SECRET not in keys["anna"]
 
 
+def test_a_key_is_renewed_for_its_person_alone_in_every_process(
+    webhooks: Webhooks, database: Database
+) -> None:
+    keys = {who: webhooks.secret_of(who) for who in ("anna", "ben")}
+
+    renewed = [webhooks.renew_secret("anna") for _ in range(2)]
+
+    assert len({keys["anna"], *renewed}) == 3
+    assert Webhooks(database, None, SECRET).secret_of("anna") == renewed[1]
+    assert webhooks.secret_of("ben") == keys["ben"]
+
+
 @pytest.mark.parametrize(
     "url",
     ["http://127.0.0.1:8188/", "http://169.254.169.254/", "http://[::1]", "ftp://x/", "x", ""],

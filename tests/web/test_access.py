@@ -63,6 +63,7 @@ TABLE: Mapping[str, tuple[int, ...]] = {
     "POST /api/jobs/{job_id}/restore": MINE,
     "POST /api/upload": (401, 201, 201, 201),
     "POST /api/webhooks/secret": CALLERS,
+    "POST /api/webhooks/secret/renew": CALLERS,
     "GET /api/workflows": CALLERS,
     "GET /api/models": CALLERS,
     "POST /api/register": (400, 400, 400, 400),

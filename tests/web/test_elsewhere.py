@@ -21,6 +21,7 @@ from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
 
+from studio.engine.webhooks import signature
 from studio.practice import PracticeServer
 from studio.settings import PROJECT
 from tests.elsewhere import Elsewhere, Visitor, serving_files
@@ -264,6 +265,22 @@ def test_each_person_has_a_key_of_their_own(program: httpx.Client, stranger: htt
     keys = [one.post("/api/webhooks/secret").json()["secret"] for one in (program, stranger)]
 
     assert len(set(keys)) == 2
+
+
+def test_a_renewed_key_signs_all_that_is_sent_from_then_on(
+    program: httpx.Client, elsewhere: Elsewhere
+) -> None:
+    old = program.post("/api/webhooks/secret").json()["secret"]
+
+    new = program.post("/api/webhooks/secret/renew").json()["secret"]
+    order = program.post("/api/generate", json=TEXT | {"webhook": elsewhere.url("/hook")})
+    told = told_of(elsewhere, order.json()["job_id"])
+
+    def signed(secret: str) -> str:
+        return f"sha256={signature(secret, told.headers['studio-timestamp'], told.body)}"
+
+    assert program.post("/api/webhooks/secret").json()["secret"] == new != old
+    assert told.headers["studio-signature"] == signed(new) != signed(old)
 
 
 @pytest.mark.parametrize("readme", ["README.md", "README.zh-TW.md"])

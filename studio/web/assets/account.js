@@ -187,6 +187,14 @@
     if (answer.error) { hook.closest(".card").querySelector("[data-fault]").textContent = sentence(answer.error); return; }
     hook.hidden = true;
     reveal("hook", answer.said.secret).querySelector("button").focus();
+    renew.hidden = false;
+  });
+  const renew = document.querySelector("[data-act=renew]");
+  if (renew) renew.addEventListener("click", async () => {
+    const told = document.querySelector("[data-renewed]");
+    const answer = await ask("POST", "api/webhooks/secret/renew");
+    told.textContent = answer.error ? sentence(answer.error) : told.dataset.renewed;
+    if (!answer.error) reveal("hook", answer.said.secret);
   });
 
   // --- lists ----------------------------------------------------------------------------------------
