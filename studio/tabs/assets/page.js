@@ -270,7 +270,8 @@
     if (open) requestAnimationFrame(() => open.scrollIntoView({ block: "nearest", inline: "center" }));
   }).observe(document.documentElement, { subtree: true, attributeFilter: ["aria-selected"] });
 
-  // Gradio names each choice of a field apart: a stop of Tab for each, and arrows that do nothing.
+  // Gradio names each choice of a field apart, and anew when another is chosen: a stop of Tab for
+  // each, and arrows that do nothing.
   let naming = 0;
   const grouped = () => {
     naming = 0;
@@ -280,7 +281,7 @@
     }
   };
   new MutationObserver(() => { naming = naming || requestAnimationFrame(grouped); })
-    .observe(document.documentElement, { childList: true, subtree: true });
+    .observe(document.documentElement, { childList: true, subtree: true, attributeFilter: ["name"] });
 
   // Gradio opens a list anew as Tab leaves it, over the fields below; told once more, it closes.
   document.addEventListener("focusout", ({ target }) => {
