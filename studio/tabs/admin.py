@@ -52,8 +52,8 @@ _EVENTS: Final = (
 _WORDS: Final = (
     "people", "jobs", "house", "limits", "deeds", "refresh", "more", "none", "sure", "close",
     "search", "person", "since", "seen", "never", "jobs_of", "disk", "admin", "member", "blocked",
-    "guest", "host", "open_jobs", "many", "block", "unblock", "make_admin", "make_member",
-    "invite", "invite_days", "invite_made", "copy", "copied",
+    "guest", "fleeting", "host", "open_jobs", "many", "block", "unblock", "make_admin",
+    "make_member", "invite", "invite_days", "invite_made", "copy", "copied",
     "state", "all", "workflow", "ordered", "took", "server", "fault", "open", "cancel", "first",
     "first_done", "priority", "open_title", "open_say", "open_do", "opened", "given",
     "servers", "workers", "name", "address", "version", "queue", "places", "heard", "online",

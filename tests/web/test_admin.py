@@ -107,6 +107,14 @@ def test_blocking_cancels_what_waits_and_keeps_the_guest_out(
     assert events(program, waiting)[-1]["status"] == "cancelled"
 
 
+def test_who_is_known_by_a_programs_session_alone_is_not_said_to_be_kept_out(
+    overseer: httpx.Client,
+) -> None:
+    refused = overseer.post(f"/api/admin/people/s-{'1' * 32}/block")
+
+    assert code(refused) == (409, "guest_fleeting")
+
+
 def test_a_blocked_members_session_and_tokens_do_nothing(
     site: Site, overseer: httpx.Client
 ) -> None:

@@ -95,6 +95,7 @@
       bytes(one.used_bytes),
       make("span", { class: "studio-acts" },
         one.blocked ? button(words.unblock, () => trigger("block", { person: one.person, on: false }))
+          : one.person.startsWith("s-") ? make("small", { text: words.fleeting })
           : twice(words.block, () => trigger("block", { person: one.person, on: true })),
         ...(one.email ? [one.role === "admin" ? twice(words.make_member, () => trigger("role", { person: one.person, admin: false }))
           : twice(words.make_admin, () => trigger("role", { person: one.person, admin: true }))] : [])),
