@@ -18,7 +18,7 @@ from PIL import Image, UnidentifiedImageError
 
 from studio.engine.workflow import catalog
 from studio.engine.workflow.draft import Draft, Note, draft
-from studio.engine.workflow.manifest import FaultError
+from studio.engine.workflow.faults import FaultError
 from studio.errors import StudioError
 from studio.texts import Sentence
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from studio.engine.workflow import formula
+from studio.engine.workflow.faults import FaultError
 from studio.engine.workflow.graph import (
     FILE_INPUTS,
     Graph,
@@ -25,7 +26,6 @@ from studio.engine.workflow.graph import (
 )
 from studio.engine.workflow.manifest import (
     SEED_MAX,
-    FaultError,
     Kind,
     Manifest,
     ModelFile,

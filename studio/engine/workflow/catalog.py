@@ -13,18 +13,10 @@ from typing import Any, Final, Protocol
 from pydantic import ValidationError
 
 from studio.engine.workflow.binding import Workflow
+from studio.engine.workflow.faults import FaultError
 from studio.engine.workflow.graph import Graph, some
-from studio.engine.workflow.manifest import (
-    FaultError,
-    Kind,
-    ModelFile,
-    Parameter,
-    Source,
-    Words,
-    absent,
-    first_fault,
-    read,
-)
+from studio.engine.workflow.manifest import Kind, ModelFile, Parameter, Words, absent
+from studio.engine.workflow.source import Source, first_fault, read
 from studio.engine.workflow.trial import prove
 from studio.errors import StudioError
 from studio.texts import DEFAULT, Sentence, local

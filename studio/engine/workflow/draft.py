@@ -18,6 +18,7 @@ from typing import Any, Final
 import yaml
 
 from studio import texts
+from studio.engine.workflow.faults import FaultError
 from studio.engine.workflow.graph import (
     FILE_INPUTS,
     Prompt,
@@ -27,7 +28,7 @@ from studio.engine.workflow.graph import (
     validate,
     validate_nodes,
 )
-from studio.engine.workflow.manifest import SEED_MAX, FaultError
+from studio.engine.workflow.manifest import SEED_MAX
 
 NOTES: Final = frozenset({"Note", "MarkdownNote"})
 

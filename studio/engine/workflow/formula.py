@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from typing import Any, Final
 
-from studio.engine.workflow.manifest import FaultError
+from studio.engine.workflow.faults import FaultError
 
 # Sums of floats miss whole numbers by a hair: 2.2 s at 25 a second are 55 frames, not 56.
 _HAIR: Final = 1e-6

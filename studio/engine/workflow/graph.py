@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
-from studio.engine.workflow.manifest import FaultError
+from studio.engine.workflow.faults import FaultError
 
 Prompt = dict[str, dict[str, Any]]
 """A graph as ComfyUI takes it: node id -> `{class_type, inputs, _meta?}`."""

@@ -11,21 +11,21 @@ from typing import Any, Final
 
 from studio.engine.workflow import formula
 from studio.engine.workflow.binding import Workflow, file_targets
+from studio.engine.workflow.faults import FaultError
 from studio.engine.workflow.graph import Target, is_link, some
 from studio.engine.workflow.manifest import (
-    FaultError,
     Kind,
     Manifest,
     ModelNeed,
     Parameter,
     Rule,
-    Source,
     When,
     ends_of,
     holds,
 )
 from studio.engine.workflow.measures import facts_read
 from studio.engine.workflow.parts import part_of, parts_of
+from studio.engine.workflow.source import Source
 from studio.errors import StudioError
 from studio.texts import Sentence
 

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from studio.engine.workflow.binding import SEED_DRAWN_BELOW, Workflow, bind, check, match_model
 from studio.engine.workflow.catalog import Catalog
 from studio.engine.workflow.graph import Graph
-from studio.engine.workflow.manifest import ModelFile, Source, read
+from studio.engine.workflow.manifest import ModelFile
+from studio.engine.workflow.source import Source, read
 from studio.engine.workflow.trial import prove
 from studio.errors import StudioError
 from studio.texts import LANGUAGES, explain

@@ -11,7 +11,7 @@ import yaml
 
 from studio.engine.workflow.catalog import load
 from studio.engine.workflow.draft import draft
-from studio.engine.workflow.manifest import FaultError
+from studio.engine.workflow.faults import FaultError
 from studio.engine.workflow.preflight import Preflight
 
 SHIPPED = Path(__file__).parents[3] / "workflows"

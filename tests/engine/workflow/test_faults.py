@@ -19,8 +19,8 @@ from studio.engine.workflow import formula
 from studio.engine.workflow.binding import bind
 from studio.engine.workflow.catalog import load
 from studio.engine.workflow.draft import Draft, draft
+from studio.engine.workflow.faults import FaultError
 from studio.engine.workflow.graph import MAX_NODES, Graph
-from studio.engine.workflow.manifest import FaultError
 from studio.errors import StudioError
 from studio.importing import MAX_BYTES, _prove, bring_in
 from studio.texts import Sentence

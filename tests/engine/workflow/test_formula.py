@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from studio.engine.workflow import formula
-from studio.engine.workflow.manifest import FaultError
+from studio.engine.workflow.faults import FaultError
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from studio.engine.workflow.faults import FaultError
 from studio.engine.workflow.graph import Graph, Target, needed, order, titles
-from studio.engine.workflow.manifest import FaultError
 
 
 def node(**inputs: Any) -> dict[str, Any]:

@@ -7,15 +7,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from studio.engine.workflow.manifest import (
-    Condition,
-    FaultError,
-    Kind,
-    Parameter,
-    Source,
-    holds,
-    read,
-)
+from studio.engine.workflow.faults import FaultError
+from studio.engine.workflow.manifest import Condition, Kind, Parameter, holds
+from studio.engine.workflow.source import Source, read
 
 
 @pytest.mark.parametrize(
