@@ -258,7 +258,8 @@ def test_what_goes_wrong_is_told_over_the_large_view(gallery: Person) -> None:
     pieces(gallery).first.get_by_role("button").click()
     favour = large(gallery).get_by_role("button", name="Favourite")
     expect(favour).to_be_visible()
-    desk.delete(gallery.who, [desk.recent(gallery.who).jobs[0].job_id])
+    seen = pieces(gallery).first.get_attribute("data-job")
+    assert desk.delete(gallery.who, [str(seen)]) == (seen,)
 
     favour.click()
 
