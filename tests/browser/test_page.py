@@ -133,12 +133,29 @@ def test_a_phone_scrolls_down_only(phone: Person) -> None:
         assert phone.page.evaluate("document.documentElement.scrollWidth") == 390
 
 
+COVERS = """button => {
+  const covers = new Set();
+  for (let y = 0; y < 600; y += 12) {
+    scrollTo(0, y);
+    const { left, top, width, height } = button.getBoundingClientRect();
+    for (const across of [0.02, 0.1, 0.3, 0.5, 0.9]) for (const down of [0.1, 0.5, 0.9]) {
+      const found = document.elementFromPoint(left + across * width, top + down * height);
+      if (!button.contains(found)) covers.add(found.outerHTML.slice(0, 120));
+    }
+  }
+  return [...covers];
+}"""
+"""What lies over a button while the page scrolls behind it."""
+
+
 def test_on_a_phone_generate_stays_in_sight(phone: Person) -> None:
     button = phone.page.locator(f"#studio-{TEXT}-generate")
 
     expect(button).to_be_in_viewport(ratio=1)
     phone.page.mouse.wheel(0, 150)
     expect(button).to_be_in_viewport(ratio=1)
+    phone.open_tab("影片")
+    assert phone.page.locator("#studio-video-generate").evaluate(COVERS) == []
 
 
 def test_on_a_phone_every_tab_is_in_a_strip(phone: Person) -> None:
