@@ -130,8 +130,9 @@ def test_cancel_stops_the_real_run(house: House, order: Order, real_url: str) ->
 def test_an_interrupt_in_comfyui_itself_cancels_the_job_and_the_next_one_runs(
     house: House, order: Order, real_url: str
 ) -> None:
-    job, waiting = order(steps=LONG), order()
+    job = order(steps=LONG)
     house.follow(job, until=samples, timeout_s=PATIENCE_S)
+    waiting = order()
 
     requests.post(f"{real_url}/interrupt", timeout=5).raise_for_status()
 
@@ -142,8 +143,9 @@ def test_an_interrupt_in_comfyui_itself_cancels_the_job_and_the_next_one_runs(
 def test_a_prompt_deleted_in_comfyui_itself_is_cancelled_within_seconds(
     house: House, order: Order, real_url: str
 ) -> None:
-    job, waiting = order(steps=LONG), order()
+    job = order(steps=LONG)
     house.follow(job, until=samples, timeout_s=PATIENCE_S)
+    waiting = order()  # not before: two of one moment may come there in either order
     pending = pending_within(real_url, 10)
 
     requests.post(f"{real_url}/queue", json={"delete": [pending]}, timeout=5).raise_for_status()
