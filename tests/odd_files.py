@@ -87,7 +87,7 @@ def bytes_of(form: str, picture: Image.Image | None = None, **options: Any) -> b
 # --- pictures that Pillow does not write ---
 
 
-_LAID: Final = {
+LAID: Final = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -96,11 +96,12 @@ _LAID: Final = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_270,
 }
+"""How an upright picture is laid down as an EXIF orientation says that it lies; 1: not at all."""
 
 
 def turned(form: str, turn: int, suffix: str) -> Odd:
     """Give a photo that lies as the sensor lay, with the tag that says so."""
-    lying = scene().transpose(_LAID[turn]) if turn in _LAID else scene()
+    lying = scene().transpose(LAID[turn]) if turn in LAID else scene()
     exif = Image.Exif()
     exif[0x0112] = turn
     data = exif.tobytes()

@@ -103,7 +103,7 @@ class Intake:
             if error.code == "file_type_unsupported" and parameter.type in _KINDS:
                 error.params["allowed"] = FITTING[_KINDS[parameter.type]]
             raise
-        order.given.append(_known(parameter.name, file))
+        order.given.append(known(parameter.name, file))
         return file.ref
 
     def _file(self, order: _Order, parameter: Parameter, value: Any) -> InputFile:
@@ -188,7 +188,8 @@ def _pixels(value: Any, name: str) -> float:
     return float(value)
 
 
-def _known(name: str, file: InputFile) -> Given:
+def known(name: str, file: InputFile) -> Given:
+    """Say of a stored file what a job's row keeps of it, and the field it stands in."""
     return Given(
         field=name,
         ref=file.ref,

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from studio.engine.comfy.client import RunRecord
 from studio.engine.comfy.events import OutputFile
+from studio.engine.intake import known
 from studio.engine.jobs import Given, Job
 from studio.engine.media import InputFile, Media
 from studio.engine.progress import Progress, weight_of
@@ -74,17 +75,7 @@ class Stages:
                 raise
             raise StudioError("speech_unusable", details=str(error)) from error
         self._refuse(file, part, before)
-        new = Given(
-            field=before.gives,
-            ref=file.ref,
-            kind=file.kind,
-            mime=file.mime,
-            name=file.original_name,
-            size_bytes=file.size_bytes,
-            seconds=file.seconds,
-            notes=file.notes,
-        )
-        return (*job.made, new)
+        return (*job.made, known(before.gives, file))
 
     def _refuse(self, file: InputFile, part: Part, before: Before) -> None:
         if file.kind != "audio" or NOTE_SILENT in file.notes:

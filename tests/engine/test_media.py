@@ -21,6 +21,7 @@ from studio.engine import media as media_module
 from studio.engine.media import ALLOWED, InputFile, Media, shown_name, sniff, thumbnail
 from studio.errors import StudioError
 from studio.texts import LANGUAGES, explain, has
+from tests.odd_files import LAID
 
 Make = Callable[..., Path]
 RED, BLUE, WHITE = (255, 0, 0), (0, 0, 255), (255, 255, 255)
@@ -172,16 +173,7 @@ def test_a_turned_photo_is_upright_and_the_tag_is_gone(
     store: Media, make: Make, turn: int, form: str
 ) -> None:
     upright = half_red()
-    back = {
-        2: Image.Transpose.FLIP_LEFT_RIGHT,
-        3: Image.Transpose.ROTATE_180,
-        4: Image.Transpose.FLIP_TOP_BOTTOM,
-        5: Image.Transpose.TRANSPOSE,
-        6: Image.Transpose.ROTATE_90,
-        7: Image.Transpose.TRANSVERSE,
-        8: Image.Transpose.ROTATE_270,
-    }
-    lying = upright.transpose(back[turn]) if turn in back else upright
+    lying = upright.transpose(LAID[turn]) if turn in LAID else upright
     exif = Image.Exif()
     exif[0x0112] = turn
     source = make(lying, form, exif=exif.tobytes())
