@@ -12,6 +12,7 @@ import subprocess
 import tempfile
 import threading
 import time
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ def free_port() -> int:
         return int(free.getsockname()[1])
 
 
-class _Server:
+class _Server(ABC):
     """A server process that tests may kill and start again on the same port."""
 
     def __init__(self, prefix: str) -> None:
@@ -39,11 +40,13 @@ class _Server:
         self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
 
+    @abstractmethod
     def command(self) -> list[str]:
-        raise NotImplementedError
+        """Give the command line that starts it."""
 
+    @abstractmethod
     def answers(self) -> bool:
-        raise NotImplementedError
+        """Tell whether it takes questions."""
 
     def start(self) -> None:
         with (self.folder / "log").open("ab") as log:
